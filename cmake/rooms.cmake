@@ -1,0 +1,17 @@
+# The rooms of the house and what each may know (docs/architecture.md). tools/check-layers reads
+# the same lines: keep one room a line.
+set(CORACLE_ROOMS base object schema wire store apiserver client controller scheduler network node cli)
+
+room(base       LIBS Threads::Threads)
+room(object     DEPENDS base LIBS ${YAML_LIBRARIES})
+include(cmake/kinds.cmake OPTIONAL)
+room(schema     DEPENDS object base EXTRA ${KINDS_SOURCES})
+room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})
+room(store      DEPENDS object wire base LIBS ${LMDB_LIB})
+room(apiserver  DEPENDS store schema wire object base LIBS ${OPENSSL_LIBRARIES})
+room(client     DEPENDS schema wire object base)
+room(controller DEPENDS client schema wire object base)
+room(scheduler  DEPENDS client schema wire object base)
+room(network    DEPENDS client schema wire object base LIBS ${MNL_LIBRARIES})
+room(node       DEPENDS network client schema wire object base LIBS ${ZLIB_LIBRARIES} ${ZSTD_LIBRARIES} ${OPENSSL_LIBRARIES})
+room(cli        DEPENDS client schema wire object base)
