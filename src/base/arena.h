@@ -5,6 +5,7 @@
 #pragma once
 #include "base/str.h"
 #include <stdarg.h>
+#include <stdlib.h>
 
 struct arena_chunk;
 struct arena {
