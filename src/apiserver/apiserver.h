@@ -1,10 +1,11 @@
 // The API server: the only room that touches the store. Everything enters through one of two doors:
-// HTTPS (http.c turns an exchange into a struct api_call) and in-process (a struct api_call straight away);
-// behind both stands the same path: authorise, decode, patch, default, admit, validate, store, answer.
+// HTTPS (http.c turns an exchange into a struct api_call) and in-process (a struct api_call
+// straight away); behind both stands the same path: authorise, decode, patch, default, admit,
+// validate, store, answer.
 //
-// A call never blocks a loop: api_step runs it as far as it can; when it has to wait (for the store's
-// commit, for an admission webhook) it returns API_WAIT and `wake` is called once, from any thread, when it
-// can go on; then call api_step again.
+// A call never blocks a loop: api_step runs it as far as it can; when it has to wait (for the
+// store's commit, for an admission webhook) it returns API_WAIT and `wake` is called once, from any
+// thread, when it can go on; then call api_step again.
 #pragma once
 #include "schema/request.h"
 #include "store/store.h"
@@ -13,22 +14,27 @@
 struct apiserver;
 struct authn;
 struct authz;
+struct pki;
 
 struct apiserver_options {
     struct env *env;
-    struct store *store;      // owned by the caller, outlives the server
-    struct str data_dir;      // keys and certificates in data_dir/pki
+    struct store *store; // owned by the caller, outlives the server
+    // Keys and certificates (auth.h), opened by the role, which outlives the server. NULL in
+    // simulation: then no ServiceAccount tokens are signed or accepted and nothing is relayed to
+    // nodes.
+    const struct pki *pki;
     struct str advertise_address; // what clients in pods and kubeconfigs use: "10.0.0.5"
     uint16_t port;
-    struct str service_cidr;  // "10.96.0.0/12"
-    struct str pod_cidr;      // "10.244.0.0/16"; each node gets a /24
-    struct str cluster_domain; // "cluster.local"
+    struct str service_cidr;                  // "10.96.0.0/12"
+    struct str pod_cidr;                      // "10.244.0.0/16"; each node gets a /24
+    struct str cluster_domain;                // "cluster.local"
     uint16_t node_port_first, node_port_last; // 30000, 32767
-    struct str version;       // "v1.34.0+coracle"
+    struct str version;                       // "v1.34.0+coracle"
 };
 
-// Loads the caches from the store, makes what a cluster always has (namespaces default, kube-system,
-// kube-public, kube-node-lease; default RBAC roles; priority classes; the kubernetes Service).
+// Loads the caches from the store, makes what a cluster always has (namespaces default,
+// kube-system, kube-public, kube-node-lease; default RBAC roles; priority classes; the kubernetes
+// Service).
 int apiserver_new(const struct apiserver_options *opt, struct apiserver **ret, struct err *e);
 void apiserver_free(struct apiserver *s);
 
@@ -46,7 +52,7 @@ struct api_call {
     struct err err;
     // private
     struct arena arena;
-    struct api_call_state *state;
+    struct op *op;
 };
 void api_call_init(struct api_call *c);
 enum api_progress api_step(struct apiserver *s, struct api_call *c);

@@ -1,18 +1,19 @@
 // The watch cache: every object of the store in memory, in order, with its recent past.
 //
-// It hangs on one store watch. For each stored kind it keeps a persistent tree (base/ptree.h) of shared
-// objects, so that a reader takes a reference to one version under a short lock and then reads in peace,
-// for as long as it likes; a ring of recent events, for watches that start in the past and for lists at an
-// old revision; and the watchers, grouped by loop, to which the store's writer hands each batch with one
-// post a loop.
+// It hangs on one store watch. For each stored kind it keeps a persistent tree (base/ptree.h) of
+// shared objects, so that a reader takes a reference to one version under a short lock and then
+// reads in peace, for as long as it likes; a ring of recent events, for watches that start in the
+// past and for lists at an old revision; and the watchers, grouped by loop, to which the store's
+// writer hands each batch with one post a loop.
 //
-// When a store transaction completes, its event has already passed here: who wrote, reads what he wrote.
+// When a store transaction completes, its event has already passed here: who wrote, reads what he
+// wrote.
 //
-// Kinds: functions take any served kind and look under kind->storage; objects come back as stored (see
-// convert.h for kinds that are stored under another version).
+// Kinds: functions take any served kind and look under kind->storage; objects come back as stored
+// (see convert.h for kinds that are stored under another version).
 //
-// Threads: reading from any thread. Watching belongs to the watcher's loop. Listeners run on the store's
-// writer thread.
+// Threads: reading from any thread. Watching belongs to the watcher's loop. Listeners run on the
+// store's writer thread.
 #pragma once
 #include "base/list.h"
 #include "base/ptree.h"
@@ -30,7 +31,8 @@ void cache_free(struct cache *c);
 // The revision up to which the cache is current.
 uint64_t cache_revision(struct cache *c);
 
-// One object, as a reference of the caller's; NULL: there is none. ns STR_NULL for cluster-scoped kinds.
+// One object, as a reference of the caller's; NULL: there is none. ns STR_NULL for cluster-scoped
+// kinds.
 struct object *cache_get(struct cache *c, const struct kind *k, struct str ns, struct str name);
 // By storage key.
 struct object *cache_get_key(struct cache *c, const struct kind *k, struct str key);
@@ -42,7 +44,8 @@ struct cache_snapshot {
     uint64_t revision;
 };
 void cache_snapshot(struct cache *c, const struct kind *k, struct cache_snapshot *ret);
-// As it was at `revision`. ERR_EXPIRED where that is too long ago; ERR_TIMEOUT where it is in the future.
+// As it was at `revision`. ERR_EXPIRED where that is too long ago; ERR_TIMEOUT where it is in the
+// future.
 int cache_snapshot_at(struct cache *c, const struct kind *k, uint64_t revision,
                       struct cache_snapshot *ret, struct err *e);
 void cache_snapshot_done(struct cache_snapshot *s); // also of a zeroed one
@@ -50,7 +53,8 @@ void cache_snapshot_done(struct cache_snapshot *s); // also of a zeroed one
 void cache_pin(struct cache *c, const struct cache_snapshot *s);
 #define _cleanup_snapshot_ __attribute__((cleanup(cache_snapshot_done)))
 
-// Walking a snapshot in key order, all of it or one namespace. Objects are borrowed from the snapshot.
+// Walking a snapshot in key order, all of it or one namespace. Objects are borrowed from the
+// snapshot.
 //     for (struct object *o = cache_first(&it, &snap, ns); o; o = cache_next(&it))
 struct cache_cursor {
     struct ptree_cursor at;
@@ -62,15 +66,17 @@ struct object *cache_first(struct cache_cursor *it, const struct cache_snapshot 
 struct object *cache_first_after(struct cache_cursor *it, const struct cache_snapshot *s,
                                  struct str ns, struct str after);
 struct object *cache_next(struct cache_cursor *it);
-// How many objects the namespace (or all, STR_NULL) has; and how many of those come after `key`. O(log n).
+// How many objects the namespace (or all, STR_NULL) has; and how many of those come after `key`.
+// O(log n).
 size_t cache_count(const struct cache_snapshot *s, struct str ns);
 size_t cache_count_after(const struct cache_snapshot *s, struct str ns, struct str key);
 
 // The storage key of an object: prefix, namespace, name. In `a`.
 struct str cache_key(struct arena *a, const struct kind *k, struct str ns, struct str name);
 
-// Told of every change of a kind, on the store's writer thread, after readers can see it: no blocking, no
-// writes. old NULL: created; new NULL: deleted. Objects are borrowed. For the life of the cache.
+// Told of every change of a kind, on the store's writer thread, after readers can see it: no
+// blocking, no writes. old NULL: created; new NULL: deleted. Objects are borrowed. For the life of
+// the cache.
 typedef void cache_listener_fn(void *ctx, struct object *old, struct object *new);
 void cache_listen(struct cache *c, const struct kind *k, cache_listener_fn *fn, void *ctx);
 
@@ -81,8 +87,8 @@ struct cache_event {
     uint64_t mono;           // when, for the ring's age
     struct object *object;   // the new state; NULL: deleted
     struct object *previous; // the state before; NULL: created
-    // Lines `{"type":…,"object":…}\n` in the storage kind, made when first sent: ADDED and MODIFIED show
-    // the new state, DELETED the previous one under the event's revision.
+    // Lines `{"type":…,"object":…}\n` in the storage kind, made when first sent: ADDED and MODIFIED
+    // show the new state, DELETED the previous one under the event's revision.
     _Atomic(struct blob *) lines[3];
 };
 struct cache_event *cache_event_ref(struct cache_event *ev);
@@ -117,12 +123,13 @@ struct cache_watcher {
     uint64_t position; // events up to here are known to it
     bool touched;
 };
-// Starts delivering what comes after ret->revision. On the loop's thread. A snapshot comes back: the state
-// at the moment of subscription.
+// Starts delivering what comes after ret->revision. On the loop's thread. A snapshot comes back:
+// the state at the moment of subscription.
 void cache_watch(struct cache *c, struct loop *l, const struct kind *k, struct cache_watcher *w,
                  struct cache_snapshot *ret);
-// The same from the past: what happened after `after` comes back as an array of event references (heap; the
-// caller unrefs them and frees it) and is not delivered again. ERR_EXPIRED: "too old resource version: N (M)".
+// The same from the past: what happened after `after` comes back as an array of event references
+// (heap; the caller unrefs them and frees it) and is not delivered again. ERR_EXPIRED: "too old
+// resource version: N (M)".
 int cache_watch_from(struct cache *c, struct loop *l, const struct kind *k, uint64_t after,
                      struct cache_watcher *w, struct cache_event ***ret_events, size_t *ret_n,
                      uint64_t *ret_revision, struct err *e);

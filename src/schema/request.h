@@ -22,7 +22,12 @@ enum patch_type {
     PATCH_TYPE_APPLY,     // application/apply-patch+yaml
 };
 enum field_validation { VALIDATION_DEFAULT, VALIDATION_IGNORE, VALIDATION_WARN, VALIDATION_STRICT };
-enum propagation { PROPAGATION_DEFAULT, PROPAGATION_BACKGROUND, PROPAGATION_FOREGROUND, PROPAGATION_ORPHAN };
+enum propagation {
+    PROPAGATION_DEFAULT,
+    PROPAGATION_BACKGROUND,
+    PROPAGATION_FOREGROUND,
+    PROPAGATION_ORPHAN
+};
 
 struct api_request {
     enum verb_bit verb;
@@ -40,6 +45,8 @@ struct api_request {
 
     // create, update, patch (the body is JSON's model whatever it was sent as)
     const struct value *body;
+    const struct value
+        *duplicate_fields; // paths that the body's text had twice (VALUE_ARRAY), or NULL
     enum patch_type patch_type;
     struct str field_manager;
     enum field_validation field_validation;
@@ -56,15 +63,16 @@ struct api_request {
 
 // What came back. Owned by the receiver: api_answer_done.
 struct api_answer {
-    struct object *object;    // get, create, update, patch; delete: what is being deleted, if it lingers
-    bool created;             // 201
-    struct value *value;      // instead of object for virtual kinds (reviews, token, scale), in `arena`
-    struct object **items;    // list, in key order
+    struct object
+        *object;         // get, create, update, patch; delete: what is being deleted, if it lingers
+    bool created;        // 201
+    struct value *value; // instead of object for virtual kinds (reviews, token, scale), in `arena`
+    struct object **items; // list, in key order
     size_t nitems;
-    uint64_t revision;        // of the list, or of the write
+    uint64_t revision;         // of the list, or of the write
     struct str continue_token; // in `arena`; STR_NULL: the last page
-    int64_t remaining;        // remainingItemCount; -1: unknown
-    struct str *warnings;     // for Warning headers, in `arena`
+    int64_t remaining;         // remainingItemCount; -1: unknown
+    struct str *warnings;      // for Warning headers, in `arena`
     size_t nwarnings;
     struct arena arena;
 };
