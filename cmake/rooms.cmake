@@ -15,3 +15,8 @@ room(scheduler  DEPENDS client schema wire object base)
 room(network    DEPENDS client schema wire object base LIBS ${MNL_LIBRARIES})
 room(node       DEPENDS network client schema wire object base LIBS ${ZLIB_LIBRARIES} ${ZSTD_LIBRARIES} ${OPENSSL_LIBRARIES})
 room(cli        DEPENDS client schema wire object base)
+
+# Texts that are kept in the program by .incbin: a change of them must compile their file anew.
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/apiserver/bootstrap.c TARGET_DIRECTORY apiserver PROPERTIES
+  COMPILE_DEFINITIONS BOOTSTRAP_DIR="${CMAKE_SOURCE_DIR}/api/bootstrap"
+  OBJECT_DEPENDS ${CMAKE_SOURCE_DIR}/api/bootstrap/rbac.yaml)

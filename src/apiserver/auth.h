@@ -52,6 +52,7 @@ struct str token_openid_configuration(struct token_signer *t, struct arena *a); 
 
 // From certificate, bearer token (ServiceAccount; bound objects must still exist in the cache), or anonymous
 // (system:anonymous, system:unauthenticated). Impersonation headers are checked against `z`. 401 for credentials that do not hold.
+struct authz;
 struct authn *authn_new(struct env *env, struct cache *cache, struct token_signer *tokens);
 void authn_free(struct authn *n);
 int authn_request(struct authn *n, struct authz *z, struct arena *a, const struct http_request *r, struct identity *ret, struct err *e);

@@ -1,0 +1,29 @@
+// One program, many roles: this file only picks the role. The verbs are a table in cli/verbs.c;
+// those that host a part of the platform are in src/ (server.c), since they alone may know every
+// room.
+#include "base/log.h"
+#include "cli/verbs.h"
+#include "node/runtime.h"
+#include "roles.h"
+
+// Roles and verbs that are more than a client. Sorted by name; cli_main merges them with its own.
+static const struct verb roles[] = {
+    {.name = "image",
+     .summary = "import, list and remove container images on this machine",
+     .run = role_image},
+    {.name = "reset",
+     .summary = "stop every pod of this machine and take away what coracle left on it",
+     .run = role_reset},
+    {.name = "server",
+     .summary = "run a whole cluster in this process: API server, controllers, scheduler, node",
+     .run = role_server},
+};
+
+int main(int argc, char **argv)
+{
+    log_init();
+    // The supervisor must stay small: it is entered before anything else is touched.
+    if (argc > 1 && strcmp(argv[1], "supervisor") == 0)
+        return runtime_supervisor_main(argc - 1, argv + 1);
+    return cli_main(argc, argv, roles, sizeof roles / sizeof *roles);
+}
