@@ -45,3 +45,6 @@ struct ptree_cursor {
 void *ptree_seek(struct ptree_cursor *c, const struct ptree_ops *ops, const struct ptree *t,
                  struct str from);
 void *ptree_next(struct ptree_cursor *c);
+
+// Crashes where an invariant of the structure does not hold. O(n), for tests.
+void ptree_check(const struct ptree_ops *ops, const struct ptree *t);
