@@ -4,10 +4,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include <cmocka.h>
+#include "unit.h"
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>

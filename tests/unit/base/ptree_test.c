@@ -3,12 +3,9 @@
 // count must be back to one.
 #include "base/arena.h"
 #include "base/ptree.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "unit.h"
 #include <stdatomic.h>
 #include <stdio.h>
-// cmocka wants the four above first
-#include <cmocka.h>
 
 struct item {
     atomic_int refs;

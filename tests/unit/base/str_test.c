@@ -3,9 +3,7 @@
 #include "base/blob.h"
 #include "base/buf.h"
 #include "base/map.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "unit.h"
 #include <stdio.h>
 
 #define assert_str(s, text) assert_true(str_eq((s), STR(text)))

@@ -2,9 +2,7 @@
 #include "base/env.h"
 #include "base/time.h"
 #include "base/trace.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "unit.h"
 
 static void rfc3339_writes(void **state)
 {
