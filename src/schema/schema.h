@@ -43,6 +43,7 @@ struct selectable_field {
 // One served resource in one version.
 struct kind {
     struct str group, version; // "" is core
+    struct str api_version;    // both, as in manifests: "v1", "apps/v1"
     struct str kind, list_kind; // "Deployment", "DeploymentList"
     struct str resource, singular; // "deployments", "deployment"
     struct str storage_prefix;  // "/registry/deployments/" (Kubernetes' key layout, see schema/README.md)

@@ -1,0 +1,69 @@
+// What is right and what is filled in: defaults, validation, strict decoding, as the API server does
+// them to every object on its way in. What is data stands in api/*.kinds (this header's field_rules
+// are made from it); what is logic is a C function that the type names there (`default:` and
+// `check:`).
+//
+// The order of a write: schema_check_fields (unknown fields, wrong types, canonical forms), then
+// schema_default, then admission, schema_default again, then schema_validate.
+#pragma once
+#include "base/err.h"
+#include "schema/schema.h"
+
+enum rule_format {
+    FORMAT_NONE,
+    FORMAT_DNS1123_LABEL,     // RFC 1123 label
+    FORMAT_DNS1123_SUBDOMAIN, // lower-case host name
+    FORMAT_DNS1035_LABEL,     // as before, begins with a letter (services)
+    FORMAT_QUALIFIED_NAME,    // prefix/name: label keys, resources, conditions
+    FORMAT_LABEL_VALUE,
+    FORMAT_PORT,              // 1 to 65535
+    FORMAT_PORT_NAME,         // IANA service name
+    FORMAT_PORT_OR_NAME,
+    FORMAT_IP,
+    FORMAT_CIDR,
+    FORMAT_PATH_SEGMENT,      // no "/", no "%", not "." or ".."
+    FORMAT_ABSOLUTE_PATH,
+    FORMAT_RELATIVE_PATH,     // does not begin with "/", no ".." part
+    FORMAT_CONFIG_KEY,        // keys of ConfigMap and Secret data
+    FORMAT_ENV_NAME,
+    FORMAT_LABELS,            // a map: keys qualified names, values label values
+    FORMAT_ANNOTATIONS,       // a map: keys qualified names, 256 KiB in all
+    FORMAT_RESOURCES,         // a map: resource names to quantities that are not negative
+    FORMAT_SELECTOR,          // a LabelSelector
+    FORMAT_NONNEGATIVE,       // an amount (quantity) that is not negative
+    FORMAT_PERCENT,           // int-or-string: not negative, or "N%"
+    FORMAT_COUNT
+};
+
+// One validation run: collects faults, knows the path it is at (faults.h has the functions).
+struct check;
+// Fills in what is absent in one object of the type. May be called twice on the same object.
+typedef void default_function(struct arena *a, struct value *object);
+// Judges one object of the type; `old` is the object at the same path before an update, or NULL.
+typedef void check_function(struct check *c, const struct value *object, const struct value *old);
+
+enum rule_flags {
+    RULE_MIN = 1,
+    RULE_MAX = 2,
+    RULE_OPEN = 4, // values are documented, others are accepted
+};
+
+// Of a field or (functions only) of a type. Everything is optional.
+struct field_rules {
+    const struct str *values;    // enum, ends with STR_NULL
+    const struct value *preset;  // default when absent (zero counts as absent unless FIELD_POINTER)
+    int64_t min, max;            // integers
+    uint32_t max_length;         // strings: bytes; 0: any
+    uint32_t max_items;          // lists and maps; 0: any
+    uint8_t format;              // enum rule_format: of the value, or of each item
+    uint8_t flags;               // enum rule_flags
+    default_function *defaults;
+    check_function *check;
+};
+
+// Fills in the defaults of the kind's version, in place, at any depth.
+int schema_default(struct arena *a, const struct kind *kind, struct value *object);
+// All faults of `object` (old: NULL on create). 0, or ERR_INVALID with causes and details set and
+// the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`.
+int schema_validate(struct arena *a, const struct kind *kind, const struct value *object,
+                    const struct value *old, struct err *e);

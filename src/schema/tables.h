@@ -1,0 +1,20 @@
+// What tools/kindsc makes of api/*.kinds, for this room only.
+#pragma once
+#include "schema/columns.h"
+#include "schema/rules.h"
+#include "schema/schema.h"
+
+// A Go package of the originals: prefix of type names; where it has a group, a served group version.
+struct package {
+    struct str name;    // "apps.v1"
+    struct str group, version;
+    struct str openapi; // "io.k8s.api.apps.v1"
+    bool serves;        // false: meta.v1, runtime, version
+};
+
+extern const struct type *const schema_types; // sorted by name
+extern const size_t schema_ntypes;
+extern const struct kind schema_kinds[];      // sorted by preference of the group, then resource
+extern const size_t schema_nkinds;
+extern const struct package schema_packages[];
+extern const size_t schema_npackages;
