@@ -48,7 +48,7 @@ struct field {
     uint8_t pb[3];           // protobuf numbers from outside in: {2, 5} = field 5 of the message in
                              // field 2 (an inlined Go struct); {0}: not in protobuf
     uint32_t flags;
-    const struct type *type; // FIELD_MESSAGE, else NULL
+    const struct type *type; // FIELD_MESSAGE; FIELD_ANY: its name ("runtime.RawExtension"); else NULL
     struct str merge_key;    // x-kubernetes-patch-merge-key
     const struct str *list_keys; // x-kubernetes-list-map-keys, ends with STR_NULL; or NULL
     const struct field_rules *rules; // defaults and validation (schema/rules.h); or NULL
@@ -57,7 +57,8 @@ struct field {
 
 struct type {
     struct str name;   // "core.v1.PodSpec"; OpenAPI's name is derived from it
-    const struct field *fields; // in declaration order (that of the originals' Go structs)
+    const struct field *fields; // ascending by protobuf path, so that an encoder just walks them;
+                                // those without numbers (apiVersion, kind) anywhere between
     uint32_t nfields;
     const uint16_t *by_name;    // indexes into fields, sorted by name
     const struct field_rules *rules; // type-wide rules; or NULL

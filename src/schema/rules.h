@@ -61,9 +61,32 @@ struct field_rules {
     check_function *check;
 };
 
-// Fills in the defaults of the kind's version, in place, at any depth.
+// Strict decoding, in place. Paths of unknown fields ("spec.foo", "spec.containers[0].bar") are
+// added to `unknown` (VALUE_ARRAY, or NULL: don't collect) and the fields are removed, as Go's
+// decoder loses them. Values get their canonical form: quantities ("1000m" -> "1"), times (UTC),
+// int-or-strings; nulls are dropped. Field names are case-sensitive, as in the originals.
+// Error: ERR_BAD_REQUEST in Go's words (`json: cannot unmarshal string into Go struct field
+// DeploymentSpec.spec.replicas of type int32`); the API server puts `Deployment in version "v1"
+// cannot be handled as a Deployment: ` before it (err_wrap).
+int schema_check_fields(struct arena *a, const struct type *type, struct value *object,
+                        struct value *unknown, struct err *e);
+
+// Fills in the defaults of the kind's version, in place, at any depth. 0; it cannot fail today.
 int schema_default(struct arena *a, const struct kind *kind, struct value *object);
+// The same for any type (a pod template read from somewhere else).
+void schema_default_type(struct arena *a, const struct type *type, struct value *object);
+
 // All faults of `object` (old: NULL on create). 0, or ERR_INVALID with causes and details set and
-// the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`.
-int schema_validate(struct arena *a, const struct kind *kind, const struct value *object,
+// the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`, or with
+// brackets `[a: …, b: …]` when there are several. Metadata must be complete: name (after name
+// generation), namespace where the kind has one, and on update the resourceVersion.
+int schema_validate(struct arena *a, const struct kind *kind, struct value *object,
                     const struct value *old, struct err *e);
+// The same for a write to a subresource that changes less: "status" checks metadata and status
+// only; "resize", "ephemeralcontainers" and "binding" allow in a pod what a plain update forbids.
+int schema_validate_subresource(struct arena *a, const struct kind *kind, struct str subresource,
+                                struct value *object, const struct value *old, struct err *e);
+// One string against a format; messages (without path and value) are appended to `messages`
+// (VALUE_ARRAY). True: right.
+bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,
+                      struct value *messages);

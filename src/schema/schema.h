@@ -58,6 +58,7 @@ struct kind {
     const struct column *columns; // columns.h; Name and Age are among them
     size_t ncolumns;
     const struct kind *storage;   // the kind under which it is stored (events.k8s.io -> core); itself otherwise
+    uint8_t name_format;          // enum rule_format (rules.h) that metadata.name must have
     uint16_t index;               // dense number of built-in kinds, 0 … kind_count()-1
 };
 
