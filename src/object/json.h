@@ -18,7 +18,13 @@ struct json_options {
 // Error: ERR_BAD_REQUEST with line and column. Never reads past in.n.
 int json_parse(struct arena *a, struct str in, const struct json_options *opt, struct value **ret,
                struct err *e);
+// The same for a value followed by other things: *ret_used is where they begin (white space skipped).
+int json_parse_prefix(struct arena *a, struct str in, const struct json_options *opt,
+                      struct value **ret, size_t *ret_used, struct err *e);
+bool json_utf8_valid(struct str text); // RFC 3629
 void json_write(struct buf *b, const struct value *v);                    // compact
 void json_write_pretty(struct buf *b, const struct value *v, int indent); // as Go's MarshalIndent
 void json_write_string(struct buf *b, struct str s); // quoted and escaped (as Go with HTML off)
+// A double as Go's encoding/json writes it: the shortest digits that read back the same.
+void json_write_double(struct buf *b, double f);
 struct str json_text(struct arena *a, const struct value *v);

@@ -1,5 +1,6 @@
 // Label selectors (text form of the query parameter and LabelSelector objects) and field selectors.
 #pragma once
+#include "base/buf.h"
 #include "base/err.h"
 #include "object/value.h"
 
