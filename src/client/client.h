@@ -78,6 +78,9 @@ const struct kind *client_kind(const char *group, const char *resource);
         kind_;                                                                                     \
     })
 
+// An ObjectReference to a stored object, in `a`; strings are borrowed from the object.
+struct value *client_reference(struct arena *a, const struct object *o);
+
 // Events for people (core/v1 Event). Aggregated: the same event on the same object within ten minutes
 // raises its count. Rate-limited per object (25, then one in five minutes, as upstream). Never blocks on the API: written by a
 // background task of the recorder's loop/pool.
