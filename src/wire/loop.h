@@ -14,11 +14,13 @@ struct loop *loop_new(struct env *env);
 void loop_free(struct loop *l); // not running; pending tasks are run once more first
 struct env *loop_env(struct loop *l);
 // Runs until loop_stop. loop_run_until_idle: returns when no task is runnable and no timer is due
-// (simulation and tests); max_virtual_ns bounds how far virtual time may move (0: not at all).
+// (simulation and tests); max_virtual_ns bounds how far virtual time may move (0: not at all): to
+// each timer within the bound, and to the bound itself where a timer stands behind it.
+// Before a loop runs, whichever thread prepares it counts as its own.
 void loop_run(struct loop *l);
 void loop_run_until_idle(struct loop *l, uint64_t max_virtual_ns);
 void loop_stop(struct loop *l); // any thread, or a signal handler
-bool loop_in_thread(struct loop *l);
+bool loop_in_thread(struct loop *l); // true only while it runs, in the thread that runs it
 
 // Runs fn(arg) on the loop's thread, in posting order. Any thread. The task's storage is the caller's
 // and must live until fn runs; it may be posted again from then on. Posting a task that is already
@@ -47,7 +49,24 @@ static inline bool loop_timer_armed(const struct loop_timer *t)
 }
 uint64_t loop_now(struct loop *l); // monotonic, as of this turn of the loop
 
-// File descriptors. fn gets the ready set of LOOP_*; level-triggered.
+// Work put off to the end of this turn: fn runs once, after the callback that asked for it has
+// returned and before the loop sleeps. Asking twice is asking once; cancel is safe at any time. This
+// is how a connection writes everything that a turn has queued with one system call.
+struct loop_deferred {
+    void (*fn)(struct loop_deferred *d);
+    struct list link; // private; zeroed storage is a deferral not asked for
+};
+void loop_defer(struct loop *l, struct loop_deferred *d);
+void loop_defer_cancel(struct loop_deferred *d);
+
+// Scratch memory for one callback: what is in it is gone when the callback returns. For reading
+// sockets, so that idle connections need no buffer.
+enum { LOOP_SCRATCH = 64 << 10 };
+char *loop_scratch(struct loop *l);
+
+// File descriptors. fn gets the ready set of LOOP_*; level-triggered. An error or a hang-up is LOOP_HUP
+// together with whatever of READ and WRITE is watched, so that who only reads meets it in read().
+// With no events a descriptor is not watched at all, not even for hang-up.
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HUP = 4 };
 struct loop_fd {
     void (*fn)(struct loop_fd *f, unsigned ready);

@@ -1,0 +1,198 @@
+// Reading and writing a socket through OpenSSL or without.
+//
+// Output is gathered into records of 16 kB before SSL_write: with TLS the cost is per record and
+// per system call, and a turn of the loop often queues many small pieces on one connection. A
+// record that the kernel did not take must be offered to OpenSSL again with the same bytes in
+// front; the queue only grows at its end, so that holds by itself.
+//
+// One flush writes at most FLUSH_MAX, so that one fast reader of a large answer does not hold the
+// loop; level-triggered epoll brings it back.
+#include "stream.h"
+#include "base/err.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { RECORD = 16 << 10, FLUSH_MAX = 512 << 10, IOVS = 64 };
+
+static void ready(struct loop_fd *f, unsigned events)
+{
+    struct stream *s = container_of(f, struct stream, fd);
+    s->fn(s, events);
+}
+
+void stream_init(struct stream *s, struct loop *l, int fd, SSL *ssl,
+                 void (*fn)(struct stream *s, unsigned ready))
+{
+    *s = (struct stream){.loop = l, .ssl = ssl, .fn = fn, .handshaking = ssl != NULL};
+    s->fd.fn = ready;
+    s->fd.fd = fd;
+    if (ssl)
+        SSL_set_fd(ssl, fd);
+}
+
+void stream_done(struct stream *s)
+{
+    stream_shutdown(s);
+    loop_fd_remove(s->loop, &s->fd);
+    SSL_free(s->ssl);
+    s->ssl = NULL;
+    close(s->fd.fd);
+    s->fd.fd = -1;
+    outq_done(&s->out);
+}
+
+// The negative code for a failed SSL call; -EAGAIN sets the direction it waits for.
+static int ssl_failed(struct stream *s, int result, bool *wants_other, int other)
+{
+    int saved = errno, why = SSL_get_error(s->ssl, result);
+    *wants_other = why == other;
+    switch (why) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_SYSCALL:
+        s->error = saved ? -saved : -ECONNRESET;
+        break;
+    default:
+        s->error = ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING
+                       ? -ECONNRESET
+                       : -EPROTO;
+    }
+    return s->error;
+}
+
+int stream_handshake(struct stream *s)
+{
+    if (!s->handshaking)
+        return 1;
+    ERR_clear_error();
+    errno = 0;
+    int n = SSL_do_handshake(s->ssl);
+    if (n == 1) {
+        s->handshaking = false;
+        return 1;
+    }
+    int code = ssl_failed(s, n, &s->handshake_wants_write, SSL_ERROR_WANT_WRITE);
+    if (code == -EAGAIN)
+        return 0;
+    if (code == 0)
+        s->error = -ECONNRESET;
+    return s->error;
+}
+
+ssize_t stream_read(struct stream *s, char *p, size_t n)
+{
+    if (s->error)
+        return s->error;
+    if (s->eof)
+        return 0;
+    ssize_t got;
+    if (s->ssl) {
+        ERR_clear_error();
+        errno = 0;
+        got = SSL_read(s->ssl, p, (int)(n > RECORD * 4 ? RECORD * 4 : n));
+        if (got > 0) {
+            s->read_wants_write = false;
+            return got;
+        }
+        got = ssl_failed(s, (int)got, &s->read_wants_write, SSL_ERROR_WANT_WRITE);
+    } else {
+        do {
+            got = recv(s->fd.fd, p, n, 0);
+        } while (got < 0 && errno == EINTR);
+        if (got < 0) {
+            got = -errno;
+            if (got != -EAGAIN)
+                s->error = (int)got;
+        }
+    }
+    if (got == 0)
+        s->eof = true;
+    return got;
+}
+
+bool stream_has_input(const struct stream *s)
+{
+    return s->ssl && !s->eof && !s->error && SSL_has_pending(s->ssl);
+}
+
+static ssize_t write_some(struct stream *s)
+{
+    if (!s->ssl) {
+        struct iovec iov[IOVS];
+        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)outq_iov(&s->out, iov, IOVS)};
+        ssize_t n;
+        do {
+            n = sendmsg(s->fd.fd, &msg, MSG_NOSIGNAL);
+        } while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+    }
+    char scratch[RECORD];
+    struct str record = outq_peek(&s->out, scratch, RECORD);
+    ERR_clear_error();
+    errno = 0;
+    int n = SSL_write(s->ssl, record.p, (int)record.n);
+    if (n > 0) {
+        s->write_wants_read = false;
+        return n;
+    }
+    n = ssl_failed(s, n, &s->write_wants_read, SSL_ERROR_WANT_READ);
+    return n ? n : -EPIPE;
+}
+
+int stream_flush(struct stream *s)
+{
+    size_t budget = FLUSH_MAX;
+    if (s->error)
+        return s->error;
+    if (s->handshaking)
+        return 0;
+    while (s->out.n) {
+        ssize_t n = write_some(s);
+        if (n == -EAGAIN)
+            return 0;
+        if (n < 0)
+            return s->error = (int)n;
+        outq_drop(&s->out, (size_t)n);
+        if ((size_t)n >= budget)
+            return 0;
+        budget -= (size_t)n;
+    }
+    return 0;
+}
+
+void stream_shutdown(struct stream *s)
+{
+    if (s->ssl && !s->handshaking && !s->error && !s->out.n &&
+        !(SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN)) {
+        ERR_clear_error();
+        SSL_shutdown(s->ssl);
+        ERR_clear_error();
+    }
+    if (s->fd.fd >= 0)
+        shutdown(s->fd.fd, SHUT_WR);
+}
+
+void stream_watch(struct stream *s)
+{
+    unsigned want = 0;
+    if (s->error) {
+        want = 0;
+    } else if (s->handshaking) {
+        want = s->handshake_wants_write ? LOOP_WRITE : LOOP_READ;
+    } else {
+        if (s->reading && !s->eof)
+            want |= s->read_wants_write ? LOOP_READ | LOOP_WRITE : LOOP_READ;
+        if (s->out.n)
+            want |= s->write_wants_read ? LOOP_READ : LOOP_WRITE;
+    }
+    int code = loop_fd_set(s->loop, &s->fd, want);
+    BUG_ON(code < 0 && code != -ENOMEM && code != -ENOSPC);
+    if (code < 0)
+        s->error = code;
+}

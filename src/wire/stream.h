@@ -1,0 +1,40 @@
+// A byte stream over a socket, with or without TLS, and its output queue. The common ground of
+// server and client connections; private to this room. Non-blocking throughout; belongs to one
+// loop.
+//
+// The owner is told of readiness by fn and then calls stream_handshake (until it says done),
+// stream_read and stream_flush, and at the end of whatever it did stream_watch, which asks epoll
+// for exactly what is wanted next. No function here calls the owner.
+#pragma once
+#include "wire/loop.h"
+#include "wire/outq.h"
+#include <openssl/types.h>
+
+struct stream {
+    struct loop *loop;
+    struct loop_fd fd;
+    SSL *ssl; // owned; NULL: plain
+    struct outq out;
+    void (*fn)(struct stream *s, unsigned ready);
+    bool handshaking;
+    bool reading; // set by the owner: wants input
+    bool eof;     // no more input comes
+    int error;    // 0 or -errno: the stream is dead (-EPROTO: TLS)
+    // TLS may need the other direction first.
+    bool handshake_wants_write, read_wants_write, write_wants_read;
+};
+
+// Takes fd and ssl. Watches nothing yet.
+void stream_init(struct stream *s, struct loop *l, int fd, SSL *ssl,
+                 void (*fn)(struct stream *s, unsigned ready));
+// Says good-bye where TLS can do so without waiting, closes, frees the queue.
+void stream_done(struct stream *s);
+int stream_handshake(struct stream *s); // 1 done, 0 not yet, -errno
+// Bytes; 0 at the end; -EAGAIN; -errno.
+ssize_t stream_read(struct stream *s, char *p, size_t n);
+// Whether input waits inside TLS, of which epoll knows nothing.
+bool stream_has_input(const struct stream *s);
+// Writes what the kernel takes. 0, or -errno when the stream is dead.
+int stream_flush(struct stream *s);
+void stream_shutdown(struct stream *s); // no more output: TLS close_notify, TCP FIN
+void stream_watch(struct stream *s);
