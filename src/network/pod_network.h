@@ -1,4 +1,4 @@
-// A pod's network: address, routes and port maps in its network namespace. Built in (a bridge "coracle0", host-local
+// A pod's network: address, routes and port maps in its network namespace. Built in (a routed veth pair, host-local
 // addresses from the node's pod range, over rtnetlink in this process), or by CNI plugins where a configuration
 // directory has one. Blocking, any thread; state is on disk so that a restarted agent goes on and nothing leaks.
 #pragma once
@@ -11,7 +11,6 @@ struct pod_network_options {
     const char *cni_conf_dir; // "/etc/cni/net.d"; used when it holds a .conflist/.conf; NULL: never
     const char *cni_bin_dirs; // "/opt/cni/bin:/usr/lib/cni"
     struct str pod_cidr;      // this node's: "10.244.0.0/24"; may come later (pod_network_set_cidr)
-    const char *bridge;       // NULL: "coracle0"
     unsigned mtu;             // 0: that of the default route's device
 };
 int pod_network_new(const struct pod_network_options *opt, struct pod_network **ret, struct err *e);
@@ -34,5 +33,5 @@ int pod_network_add(struct pod_network *n, struct arena *a, const struct pod_net
 int pod_network_del(struct pod_network *n, const struct pod_network_request *r, struct err *e); // idempotent
 // Release what belongs to sandboxes that are not in the list (after a restart).
 int pod_network_collect(struct pod_network *n, const struct str *live_sandbox_ids, size_t count, struct err *e);
-// Takes bridge, rules and addresses off the machine (scripts/down).
+// Takes links, rules and addresses off the machine (scripts/down).
 int pod_network_teardown(struct pod_network *n, struct err *e);
