@@ -3,7 +3,7 @@
 set(CORACLE_ROOMS base object schema wire store apiserver client controller scheduler network node cli)
 
 room(base       LIBS Threads::Threads)
-room(object     DEPENDS base LIBS ${YAML_LIBRARIES})
+room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
 include(cmake/kinds.cmake OPTIONAL)
 room(schema     DEPENDS object base EXTRA ${KINDS_SOURCES})
 room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})

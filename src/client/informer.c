@@ -217,6 +217,13 @@ static void retry_later(struct informer *i)
     loop_timer_in(l, &i->retry, i->backoff / 2 + i->backoff / 2 * (r >> 16) / 65536);
 }
 
+// Said once an outage, not once an attempt.
+static void report(struct informer *i, const struct err *e)
+{
+    log_at(i->backoff ? LOG_DEBUG : LOG_WARN, "client", "watch resource=%.*s error=\"%s\"",
+           STR_ARG(i->kind->resource), e->message);
+}
+
 static void on_events(void *ctx, const struct watch_event *events, size_t n)
 {
     struct informer *i = ctx;
@@ -252,8 +259,7 @@ static void on_end(void *ctx, const struct err *e)
     if (err_is(e, ERR_EXPIRED) || err_is(e, ERR_GONE)) {
         i->revision = 0;
     } else if (e) {
-        log_warn("client", "watch ended resource=%.*s error=\"%s\"", STR_ARG(i->kind->resource),
-                 e->message);
+        report(i, e);
         retry_later(i);
         return;
     }
@@ -295,8 +301,7 @@ static void run(struct informer *i)
     if (err_is(&e, ERR_EXPIRED) || err_is(&e, ERR_GONE))
         i->revision = 0;
     else
-        log_warn("client", "watch resource=%.*s error=\"%s\"", STR_ARG(i->kind->resource),
-                 e.message);
+        report(i, &e);
     retry_later(i);
 }
 
