@@ -7,13 +7,14 @@
 // growing number, the first write is revision 2 as in etcd); every key knows the revision that
 // created it, that changed it last, and how often it changed since it was created.
 //
-// Order and durability: one writer takes what is waiting, writes it to the log as one group with one
-// fsync, then publishes to watchers in revision order, then completes the transactions. So when a
-// transaction completes, its event has already been handed to every watcher (read your own write).
+// Order and durability: one writer takes what is waiting, writes it to the log as one group with
+// one fsync, then publishes to watchers in revision order, then completes the transactions. So when
+// a transaction completes, its event has already been handed to every watcher (read your own
+// write).
 //
-// Threads: store_txn, store_range and store_revision from any thread. Completions and watch callbacks
-// run on the store's writer thread (in the memory store: on the caller's): they must not block and
-// must not call store_txn synchronously waiting for it.
+// Threads: store_txn, store_range and store_revision from any thread. Completions and watch
+// callbacks run on the store's writer thread (in the memory store: on the caller's): they must not
+// block and must not call store_txn synchronously waiting for it.
 #pragma once
 #include "base/blob.h"
 #include "base/env.h"
@@ -31,7 +32,8 @@ enum store_op { STORE_PUT, STORE_DELETE };
 enum { STORE_ANY = -1 }; // expected_revision: write whatever is there
 
 // One write with a condition: what every Kubernetes write is. A Kubernetes transaction touches one
-// key; a few coracle writes (allocating a Service address with the Service) touch more, all or none.
+// key; a few coracle writes (allocating a Service address with the Service) touch more, all or
+// none.
 struct store_write {
     enum store_op op;
     struct str key;
@@ -41,13 +43,14 @@ struct store_write {
 
 enum store_result {
     STORE_OK,
-    STORE_CONFLICT,  // a condition did not hold: nothing was written
-    STORE_FULL,      // the disk is full: nothing was written; later writes may succeed
-    STORE_FAILED,    // the store failed and takes no more writes (its log is not writable)
+    STORE_CONFLICT, // a condition did not hold: nothing was written
+    STORE_FULL,     // the disk is full: nothing was written; later writes may succeed
+    STORE_FAILED,   // the store failed and takes no more writes (its log is not writable)
     STORE_CLOSED,
 };
 
-// Owned by the caller until `complete` runs; then the caller's again. Keys and writes must live till then.
+// Owned by the caller until `complete` runs; then the caller's again. Keys and writes must live
+// till then.
 struct store_txn {
     const struct store_write *writes;
     size_t nwrites;
@@ -55,8 +58,8 @@ struct store_txn {
     void *ctx;
     // Results, valid in complete and after:
     enum store_result result;
-    uint64_t revision;      // of the commit (OK)
-    size_t conflict;        // index of the write whose condition failed (CONFLICT)
+    uint64_t revision; // of the commit (OK)
+    size_t conflict;   // index of the write whose condition failed (CONFLICT)
     // private to the store
     struct store_txn *next;
 };
@@ -66,8 +69,8 @@ struct store_event {
     enum store_op op;
     uint64_t revision;
     uint64_t create_revision;
-    struct str key;        // borrowed: valid during the callback
-    struct blob *value;    // PUT: the new value; DELETE: NULL. Borrowed: take a reference to keep it
+    struct str key;     // borrowed: valid during the callback
+    struct blob *value; // PUT: the new value; DELETE: NULL. Borrowed: take a reference to keep it
     struct blob *previous; // the value before, or NULL. Borrowed
 };
 
@@ -80,15 +83,16 @@ struct store_watch;
 struct store_ops {
     const char *name;
     void (*txn)(struct store *s, struct store_txn *t);
-    // All keys with the prefix in key order at `revision` (0: the latest; else ERR_EXPIRED when it was
-    // compacted, "required revision has been compacted", or ERR_TIMEOUT "Too large resource version"
-    // when it is in the future). fn returns false to stop. *ret_revision: the revision of the answer.
+    // All keys with the prefix in key order at `revision` (0: the latest; else ERR_EXPIRED when it
+    // was compacted, "required revision has been compacted", or ERR_TIMEOUT "Too large resource
+    // version" when it is in the future). fn returns false to stop. *ret_revision: the revision of
+    // the answer.
     int (*range)(struct store *s, struct str prefix, uint64_t revision,
                  bool (*fn)(void *ctx, const struct store_kv *kv), void *ctx,
                  uint64_t *ret_revision, struct err *e);
     uint64_t (*revision)(struct store *s);
-    // Events with a revision > after, for keys with the prefix. Past events that the log still has are
-    // delivered first (on the writer thread); ERR_EXPIRED where it no longer has them.
+    // Events with a revision > after, for keys with the prefix. Past events that the log still has
+    // are delivered first (on the writer thread); ERR_EXPIRED where it no longer has them.
     int (*watch)(struct store *s, struct str prefix, uint64_t after, store_watch_fn *fn, void *ctx,
                  struct store_watch **ret, struct err *e);
     void (*unwatch)(struct store *s, struct store_watch *w); // no callback after it returns
@@ -124,12 +128,14 @@ const char *store_result_text(enum store_result r);
 // until compacted. For tests and simulation.
 struct store *store_memory_new(struct env *env);
 
-// Embedded: DIR/wal-*.log and DIR/checkpoint (LMDB). Makes the directory. Fails with a clear error on
-// a directory of another version (DIR/version), a lock held by another process, or damage that is not
-// a torn tail. Recovery drops a torn, unacknowledged tail and nothing else.
+// Embedded: DIR/wal-*.log and DIR/checkpoint (LMDB). Makes the directory. Fails with a clear error
+// on a directory of another version (DIR/version), a lock held by another process, or damage that
+// is not a torn tail. Recovery drops a torn, unacknowledged tail and nothing else.
 struct store_embedded_options {
     uint64_t history_events; // change log kept for watches and old revisions; 0: 100,000
     bool no_sync;            // benchmarks of the rest only
+    size_t history_bytes;    // and its bound in bytes of former values; 0: 32 MB
+    size_t segment_bytes;    // of one log file; 0: 4 MB
 };
 int store_embedded_open(struct env *env, const char *dir, const struct store_embedded_options *opt,
                         struct store **ret, struct err *e);
