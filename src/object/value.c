@@ -195,6 +195,12 @@ void value_set(struct arena *a, struct value *object, struct str key, struct val
         m->value = v;
         return;
     }
+    value_push_member(a, object, key, v);
+}
+
+void value_push_member(struct arena *a, struct value *object, struct str key, struct value *v)
+{
+    BUG_ON(!value_is(object, VALUE_OBJECT));
     object->members = grown(a, object, object->members, sizeof *object->members);
     object->members[object->n++] = (struct member){key, v};
 }

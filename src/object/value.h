@@ -91,6 +91,8 @@ void value_set_at(struct arena *a, struct value *object, const char *path, struc
 bool value_del(struct value *object, struct str key); // keeps the order of the others
 bool value_delc(struct value *object, const char *key);
 bool value_del_at(struct value *object, const char *path);
+// Adds without looking whether the key is there: the caller knows that it is not.
+void value_push_member(struct arena *a, struct value *object, struct str key, struct value *v);
 void value_push(struct arena *a, struct value *array, struct value *v);
 void value_insert(struct arena *a, struct value *array, size_t at, struct value *v);
 void value_remove(struct value *array, size_t at);
