@@ -45,6 +45,11 @@ static struct str tree_key(const void *value)
 }
 const struct ptree_ops cache_tree_ops = {.ref = tree_ref, .unref = tree_unref, .key = tree_key};
 
+const struct ptree_ops *cache_objects_ops(void)
+{
+    return &cache_tree_ops;
+}
+
 struct cache_kind *cache_kind_of(struct cache *c, const struct kind *k)
 {
     const struct kind *storage = k->storage ? k->storage : k;
@@ -289,12 +294,17 @@ int cache_new(struct store *store, struct cache **ret, struct err *e)
     return 0;
 }
 
+void cache_stop(struct cache *c)
+{
+    if (c && c->watch)
+        c->store->ops->unwatch(c->store, TAKE_PTR(c->watch));
+}
+
 void cache_free(struct cache *c)
 {
     if (!c)
         return;
-    if (c->watch)
-        c->store->ops->unwatch(c->store, c->watch);
+    cache_stop(c);
     for (size_t i = 0; i < c->nkinds; i++) {
         struct cache_kind *k = &c->kinds[i];
         cache_feeds_free(k);

@@ -25,6 +25,8 @@ struct cache;
 
 // Loads everything from the store and follows it. Error: what the store says.
 int cache_new(struct store *store, struct cache **ret, struct err *e);
+// Follows the store no more: no listener is called after it returns. Reading goes on.
+void cache_stop(struct cache *c);
 // No watcher may be left; the loops that had some must not be running a feed at this moment.
 void cache_free(struct cache *c);
 
@@ -71,6 +73,8 @@ struct object *cache_next(struct cache_cursor *it);
 size_t cache_count(const struct cache_snapshot *s, struct str ns);
 size_t cache_count_after(const struct cache_snapshot *s, struct str ns, struct str key);
 
+// For reading a snapshot's tree with ptree_get.
+const struct ptree_ops *cache_objects_ops(void);
 // The storage key of an object: prefix, namespace, name. In `a`.
 struct str cache_key(struct arena *a, const struct kind *k, struct str ns, struct str name);
 

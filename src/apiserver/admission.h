@@ -1,0 +1,6 @@
+// Admission plug-ins that are long enough for a file of their own. Each returns 0 or a refusal.
+#pragma once
+#include "apiserver/server.h"
+
+int admit_service_account(struct op *op, struct err *e); // admission_account.c
+int admit_limits(struct op *op, struct err *e);          // admission_limits.c

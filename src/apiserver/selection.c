@@ -1,0 +1,120 @@
+// Label and field selectors applied to objects. Two questions are kept apart, as in the originals:
+// which field names a kind accepts (else 400) and what value an object has there (absent reads as
+// the zero value's text).
+#include "apiserver/selection.h"
+
+// What an absent value at `path` reads as, by the type of the field.
+static struct str absent_text(const struct kind *k, const char *path)
+{
+    struct str rest = str_of(path);
+    const struct type *t = k->type;
+    const struct field *f = NULL;
+    while (rest.p && t) {
+        f = type_field(t, str_cut(&rest, '.'));
+        if (!f)
+            return STR_NULL;
+        t = f->kind == FIELD_MESSAGE ? f->type : NULL;
+    }
+    if (!f || f->shape != SHAPE_ONE)
+        return STR_NULL;
+    if (f->kind == FIELD_BOOL)
+        return STR("false");
+    return f->kind == FIELD_INT32 || f->kind == FIELD_INT64 ? STR("0") : STR_NULL;
+}
+
+static int add_field(struct arena *a, const struct kind *k, const struct field_requirement *r,
+                     struct selection *s, struct err *e)
+{
+    const char *path = NULL;
+    bool is_name = str_eqc(r->path, "metadata.name"),
+         is_ns = str_eqc(r->path, "metadata.namespace");
+    if (is_name || (is_ns && (k->flags & KIND_NAMESPACED))) {
+        struct str *at = is_name ? &s->name : &s->ns;
+        if (!r->negate && r->value.n) {
+            s->never |= at->n && !str_eq(*at, r->value);
+            *at = r->value;
+            return 0;
+        }
+        path = is_name ? "metadata.name" : "metadata.namespace";
+    }
+    for (size_t i = 0; !path && i < k->nselectable; i++)
+        if (str_eq(k->selectable[i].name, r->path))
+            path = k->selectable[i].path ? k->selectable[i].path
+                                         : arena_cstr(a, k->selectable[i].name);
+    if (!path && k->nselectable)
+        return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(r->path));
+    if (!path)
+        return err_set(
+            e, ERR_BAD_REQUEST, "\"%.*s\" is not a known field selector: only \"metadata.name\"%s",
+            STR_ARG(r->path), k->flags & KIND_NAMESPACED ? ", \"metadata.namespace\"" : "");
+    s->fields[s->nfields++] = (struct selection_field){
+        .path = str_of(path),
+        .value = r->value,
+        .absent = absent_text(k, path),
+        .negate = r->negate,
+    };
+    return 0;
+}
+
+int selection_parse(struct arena *a, const struct kind *k, struct str label_selector,
+                    struct str field_selector, struct selection *ret, struct err *e)
+{
+    struct selection s = {0};
+    if (label_selector.n) {
+        int r = selector_parse(a, label_selector, &s.labels, e);
+        if (r < 0)
+            return r;
+        if (selector_empty(s.labels))
+            s.labels = NULL;
+    }
+    struct field_requirement *fields = NULL;
+    size_t n = 0;
+    if (field_selector.n) {
+        int r = field_selector_parse(a, field_selector, &fields, &n, e);
+        if (r < 0)
+            return r;
+    }
+    s.fields = n ? arena_array(a, struct selection_field, n) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        int r = add_field(a, k, &fields[i], &s, e);
+        if (r < 0)
+            return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+bool selection_key(const struct selection *s, const struct object *o)
+{
+    if (s->never)
+        return false;
+    if (s->name.n && !str_eq(s->name, object_name(o)))
+        return false;
+    return !s->ns.n || str_eq(s->ns, object_namespace(o));
+}
+
+static bool field_matches(const struct selection_field *f, const struct value *object)
+{
+    const struct value *v = value_at(object, f->path.p);
+    char digits[24];
+    struct str text = f->absent;
+    if (value_is(v, VALUE_STRING)) {
+        text = value_string(v);
+    } else if (value_is(v, VALUE_BOOL)) {
+        text = v->b ? STR("true") : STR("false");
+    } else if (value_is(v, VALUE_INT)) {
+        int n = snprintf(digits, sizeof digits, "%lld", (long long)v->i);
+        text = str_n(digits, (size_t)n);
+    }
+    return str_eq(text, f->value) != f->negate;
+}
+
+bool selection_tree(const struct selection *s, const struct value *object)
+{
+    if (s->labels && !selector_matches(s->labels, value_at(object, "metadata.labels")))
+        return false;
+    for (size_t i = 0; i < s->nfields; i++)
+        if (!field_matches(&s->fields[i], object))
+            return false;
+    return true;
+}

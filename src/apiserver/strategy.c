@@ -1,0 +1,259 @@
+// The table of kinds with ways of their own, and those ways that are too short for a file each.
+#include "apiserver/strategy.h"
+#include "object/selector.h"
+
+static struct value *part(struct op *op, struct value *v, const char *key)
+{
+    struct value *x = value_getc(v, key);
+    if (!value_is(x, VALUE_OBJECT))
+        value_setc(op->a, v, key, x = value_object(op->a));
+    return x;
+}
+
+// ---- namespaces
+
+static int namespace_create(struct op *op, struct err *e)
+{
+    (void)e;
+    struct arena *a = op->a;
+    struct value *finalizers = value_array(a);
+    value_push(a, finalizers, value_strc(a, "kubernetes"));
+    value_set_at(a, op->new, "spec.finalizers", finalizers);
+    value_set_at(a, op->new, "status.phase", value_strc(a, "Active"));
+    value_setc(a, part(op, value_getc(op->new, "metadata"), "labels"),
+               "kubernetes.io/metadata.name", value_str(a, op->name));
+    return 0;
+}
+
+static int namespace_update(struct op *op, struct err *e)
+{
+    (void)e;
+    struct arena *a = op->a;
+    struct value *finalizers = value_at(op->new, "spec.finalizers");
+    if (op_sub(op, "finalize")) {
+        op->new = value_clone(a, op->old);
+        if (!finalizers)
+            finalizers = value_array(a);
+    } else {
+        finalizers = value_at(op->old, "spec.finalizers");
+    }
+    struct value *spec = part(op, op->new, "spec");
+    if (value_len(finalizers))
+        value_setc(a, spec, "finalizers", finalizers);
+    else
+        value_delc(spec, "finalizers");
+    value_setc(a, part(op, value_getc(op->new, "metadata"), "labels"),
+               "kubernetes.io/metadata.name", value_str(a, op->name));
+    return 0;
+}
+
+static int namespace_grace(struct op *op, struct err *e)
+{
+    (void)e;
+    op->grace = 0;
+    value_set_at(op->a, op->new, "status.phase", value_strc(op->a, "Terminating"));
+    return 0;
+}
+
+// ---- jobs: the selector and the labels by which a job's pods are found
+
+static int job_create(struct op *op, struct err *e)
+{
+    (void)e;
+    struct arena *a = op->a;
+    struct value *spec = part(op, op->new, "spec"), *template = part(op, spec, "template");
+    struct value *uid = value_at(op->new, "metadata.uid"), *name = value_str(a, op->name);
+    if (value_bool_at(spec, "manualSelector", false))
+        return 0;
+    struct value *labels = part(op, part(op, template, "metadata"), "labels");
+    value_setc(a, labels, "controller-uid", uid);
+    value_setc(a, labels, "job-name", name);
+    value_setc(a, labels, "batch.kubernetes.io/controller-uid", uid);
+    value_setc(a, labels, "batch.kubernetes.io/job-name", name);
+    value_setc(a, part(op, part(op, spec, "selector"), "matchLabels"),
+               "batch.kubernetes.io/controller-uid", uid);
+    return 0;
+}
+
+// ---- volumes
+
+static int volume_create(struct op *op, struct err *e)
+{
+    (void)e;
+    value_set_at(op->a, op->new, "status.phase", value_strc(op->a, "Pending"));
+    return 0;
+}
+
+// ---- roles and bindings: nobody may give what he does not have
+
+static struct value *referenced_rules(struct op *op, const struct value *binding)
+{
+    struct str kind = value_str_at(binding, "roleRef.kind"),
+               name = value_str_at(binding, "roleRef.name");
+    const struct kind *k = kind_by_kind(STR("rbac.authorization.k8s.io"), STR("v1"), kind);
+    if (!k)
+        return NULL;
+    struct object *o =
+        cache_get(op->server->cache, k, k->flags & KIND_NAMESPACED ? op->ns : STR_NULL, name);
+    if (!o)
+        return NULL;
+    struct value *rules = value_clone(op->a, value_getc(object_tree(op->a, o), "rules"));
+    object_unref(o);
+    return rules;
+}
+
+static bool may(struct op *op, const char *verb, struct str resource, struct str name)
+{
+    struct authz_attributes at = {
+        .who = &op->call->identity,
+        .verb = str_of(verb),
+        .group = op->kind->group,
+        .version = op->kind->version,
+        .resource = resource,
+        .ns = op->ns,
+        .name = name,
+    };
+    return authz_allowed(op->server->authz, &at);
+}
+
+static int role_finish(struct op *op, struct err *e)
+{
+    const struct value *rules = value_getc(op->new, "rules");
+    if (op->found && value_eq(rules, value_getc(op->old, "rules")) &&
+        value_eq(value_getc(op->new, "aggregationRule"), value_getc(op->old, "aggregationRule")))
+        return 0;
+    if (may(op, "escalate", op->kind->resource, op->name))
+        return 0;
+    return authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, e);
+}
+
+static int binding_finish(struct op *op, struct err *e)
+{
+    if (op->found && value_eq(value_getc(op->new, "subjects"), value_getc(op->old, "subjects")) &&
+        value_eq(value_getc(op->new, "roleRef"), value_getc(op->old, "roleRef")))
+        return 0;
+    bool cluster = str_eqc(value_str_at(op->new, "roleRef.kind"), "ClusterRole");
+    if (may(op, "bind", cluster ? STR("clusterroles") : STR("roles"),
+            value_str_at(op->new, "roleRef.name")))
+        return 0;
+    const struct value *rules = referenced_rules(op, op->new);
+    if (!rules)
+        return 0; // of a role that is not there: it will be asked again by nobody, and grants
+                  // nothing yet
+    return authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, e);
+}
+
+// ---- certificate requests: who asks is what the server saw
+
+static int csr_create(struct op *op, struct err *e)
+{
+    (void)e;
+    struct arena *a = op->a;
+    const struct identity *who = &op->call->identity;
+    struct value *spec = part(op, op->new, "spec"), *groups = value_array(a);
+    for (size_t i = 0; i < who->ngroups; i++)
+        value_push(a, groups, value_str(a, who->groups[i]));
+    value_setc(a, spec, "username", value_str(a, who->user));
+    value_setc(a, spec, "groups", groups);
+    if (who->uid.n)
+        value_setc(a, spec, "uid", value_str(a, who->uid));
+    return 0;
+}
+
+static int csr_update(struct op *op, struct err *e)
+{
+    (void)e;
+    struct value *conditions = value_at(op->new, "status.conditions");
+    if (!op_sub(op, "approval"))
+        return 0;
+    op->new = value_clone(op->a, op->old);
+    if (conditions)
+        value_set_at(op->a, op->new, "status.conditions", conditions);
+    return 0;
+}
+
+// ---- custom resource definitions: kept, not served yet, and so never Established
+
+static int crd_create(struct op *op, struct err *e)
+{
+    (void)e;
+    struct arena *a = op->a;
+    const struct value *versions = value_at(op->new, "spec.versions");
+    struct value *stored = value_array(a), *names = value_object(a);
+    value_each_item (versions, v)
+        if (value_bool_at(v, "storage", false))
+            value_push(a, stored, value_str(a, value_str_at(v, "name")));
+    value_setc(a, names, "plural", value_strc(a, ""));
+    value_setc(a, names, "kind", value_strc(a, ""));
+    value_set_at(a, op->new, "status.conditions", value_array(a));
+    value_set_at(a, op->new, "status.acceptedNames", names);
+    value_set_at(a, op->new, "status.storedVersions", stored);
+    return 0;
+}
+
+// ---- workloads: the counts that the originals always show
+
+static int replicas_create(struct op *op, struct err *e)
+{
+    (void)e;
+    value_set_at(op->a, op->new, "status.replicas", value_int(op->a, 0));
+    return 0;
+}
+
+static const struct strategy nodes = {
+    .group = "", .resource = "nodes", .keep_status_on_create = true};
+static const struct strategy namespaces = {
+    .group = "",
+    .resource = "namespaces",
+    .prepare_create = namespace_create,
+    .prepare_update = namespace_update,
+    .grace = namespace_grace,
+};
+static const struct strategy volumes = {
+    .group = "", .resource = "persistentvolumes", .prepare_create = volume_create};
+static const struct strategy claims = {
+    .group = "", .resource = "persistentvolumeclaims", .prepare_create = volume_create};
+static const struct strategy controllers = {
+    .group = "", .resource = "replicationcontrollers", .prepare_create = replicas_create};
+static const struct strategy replicasets = {
+    .group = "apps", .resource = "replicasets", .prepare_create = replicas_create};
+static const struct strategy statefulsets = {
+    .group = "apps", .resource = "statefulsets", .prepare_create = replicas_create};
+static const struct strategy jobs = {
+    .group = "batch", .resource = "jobs", .prepare_create = job_create};
+static const struct strategy roles = {
+    .group = "rbac.authorization.k8s.io", .resource = "roles", .finish = role_finish};
+static const struct strategy clusterroles = {
+    .group = "rbac.authorization.k8s.io", .resource = "clusterroles", .finish = role_finish};
+static const struct strategy rolebindings = {
+    .group = "rbac.authorization.k8s.io", .resource = "rolebindings", .finish = binding_finish};
+static const struct strategy clusterrolebindings = {.group = "rbac.authorization.k8s.io",
+                                                    .resource = "clusterrolebindings",
+                                                    .finish = binding_finish};
+static const struct strategy certificate_requests = {
+    .group = "certificates.k8s.io",
+    .resource = "certificatesigningrequests",
+    .prepare_create = csr_create,
+    .prepare_update = csr_update,
+};
+static const struct strategy definitions = {
+    .group = "apiextensions.k8s.io",
+    .resource = "customresourcedefinitions",
+    .prepare_create = crd_create,
+};
+
+static const struct strategy *const strategies[] = {
+    &strategy_pods, &strategy_services, &nodes,        &namespaces,          &volumes,
+    &claims,        &controllers,       &replicasets,  &statefulsets,        &jobs,
+    &roles,         &clusterroles,      &rolebindings, &clusterrolebindings, &certificate_requests,
+    &definitions,
+};
+
+const struct strategy *strategy_find(const struct kind *k)
+{
+    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
+        if (str_eqc(k->group, strategies[i]->group) &&
+            str_eqc(k->resource, strategies[i]->resource))
+            return strategies[i];
+    return NULL;
+}
