@@ -216,7 +216,7 @@ static int impersonate(struct authz *z, struct arena *a, const struct http_reque
                        struct identity *who, struct err *e)
 {
     struct str user = http_header(r, "impersonate-user"), uid = http_header(r, "impersonate-uid");
-    struct str *groups, ns, name;
+    struct str *groups, ns = STR_NULL, name = STR_NULL;
     size_t n = collect_groups(a, r, &groups);
     struct value *extra = value_object(a);
     int result;

@@ -173,9 +173,9 @@ static int make(struct env *env, struct arena *a, struct str ca_cert, struct str
     if (!key || !cert)
         return crypto_error(e, "generating a key");
     bool self = ca_cert.n == 0;
-    _cleanup_cert_ X509 *issuer = self ? X509_dup(cert) : cert_read(ca_cert);
+    _cleanup_cert_ X509 *issuer = self ? NULL : cert_read(ca_cert);
     _cleanup_key_ EVP_PKEY *signer = self ? NULL : key_read(ca_key);
-    if (!issuer || (!self && !signer))
+    if (!self && (!issuer || !signer))
         return crypto_error(e, "reading the certificate authority");
     int r = certificate_fields(env, a, cert, self ? cert : issuer, key, leaf,
                                self ? CA_YEARS : LEAF_YEARS, e);

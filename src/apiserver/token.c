@@ -52,7 +52,8 @@ static int base64url_digit(char c)
     return c == '-' ? 62 : c == '_' ? 63 : -1;
 }
 
-// Unpadded base64url; false on other characters or an impossible length.
+// Unpadded base64url; false on other characters, an impossible length, or bits left over (so that
+// each text has one form, and no two tokens are the same token).
 static bool base64url_read(struct arena *a, struct str s, struct str *ret)
 {
     if (s.n % 4 == 1)
@@ -68,8 +69,9 @@ static bool base64url_read(struct arena *a, struct str s, struct str *ret)
         if (i % 4 != 0)
             out[n++] = (unsigned char)(v >> (6 - 2 * (i % 4)));
     }
+    uint32_t unused = s.n % 4 == 2 ? 15 : s.n % 4 == 3 ? 3 : 0;
     *ret = str_n(out, n);
-    return true;
+    return (v & unused) == 0;
 }
 
 static struct str base64url_heap(const unsigned char *p, size_t n)
