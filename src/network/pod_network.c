@@ -32,6 +32,7 @@ struct pod_network {
     struct addresses *addresses; // NULL until the range is known
     struct cni *cni;             // or NULL: built in
     char *state_dir;
+    char *cluster_cidr; // "" where it is the node's
     unsigned mtu;
 };
 
@@ -64,6 +65,7 @@ int pod_network_new(const struct pod_network_options *opt, struct pod_network **
     struct pod_network *n = mem_zalloc(sizeof *n);
     pthread_mutex_init(&n->lock, NULL);
     n->state_dir = mem_cstr(str_of(opt->state_dir));
+    n->cluster_cidr = mem_cstr(opt->cluster_cidr);
     n->mtu = opt->mtu;
     int r = 0;
     if (opt->cni_conf_dir) {
@@ -92,6 +94,7 @@ void pod_network_free(struct pod_network *n)
     cni_free(n->cni);
     pthread_mutex_destroy(&n->lock);
     free(n->state_dir);
+    free(n->cluster_cidr);
     free(n);
 }
 
@@ -126,7 +129,7 @@ int pod_network_set_cidr(struct pod_network *n, struct str cidr, struct err *e)
         (r = write_sysctl("/proc/sys/net/ipv4/ip_forward", "1", e)) < 0 ||
         (r = addresses_open(buf_cstr(&dir), cidr, &addresses, e)) < 0)
         return r;
-    if ((r = host_ports_init(cidr, e)) < 0) {
+    if ((r = host_ports_init(n->cluster_cidr[0] ? str_of(n->cluster_cidr) : cidr, e)) < 0) {
         addresses_free(addresses);
         return r;
     }

@@ -11,6 +11,7 @@ struct pod_network_options {
     const char *cni_conf_dir; // "/etc/cni/net.d"; used when it holds a .conflist/.conf; NULL: never
     const char *cni_bin_dirs; // "/opt/cni/bin:/usr/lib/cni"
     struct str pod_cidr;      // this node's: "10.244.0.0/24"; may come later (pod_network_set_cidr)
+    struct str cluster_cidr;  // of all nodes' pods: traffic to it is not masqueraded. STR_NULL: as pod_cidr
     unsigned mtu;             // 0: that of the default route's device
 };
 int pod_network_new(const struct pod_network_options *opt, struct pod_network **ret, struct err *e);

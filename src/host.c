@@ -1,0 +1,102 @@
+// See host.h.
+#include "host.h"
+#include "base/buf.h"
+#include "network/netlink.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static bool has_address(const struct ifaddrs *i)
+{
+    return i->ifa_addr && i->ifa_addr->sa_family == AF_INET && i->ifa_flags & IFF_UP &&
+           !(i->ifa_flags & IFF_LOOPBACK);
+}
+
+// Devices that coracle and container runtimes make themselves come and go; they are never the
+// machine's own.
+static bool is_own_device(const char *name)
+{
+    static const char *const prefixes[] = {"cora", "cni", "docker", "br-", "veth", "virbr"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
+struct str host_address(struct arena *a)
+{
+    struct ifaddrs *all = NULL;
+    const struct ifaddrs *best = NULL;
+    char device[IFNAMSIZ] = "";
+    struct netlink n;
+    if (netlink_open(&n, NETLINK_ROUTE, NULL, NULL) == 0) {
+        if (route_default_device(&n, device) < 0)
+            device[0] = 0;
+        netlink_close(&n);
+    }
+    if (getifaddrs(&all) < 0)
+        return STR_NULL;
+    for (int pass = 0; pass < 3 && !best; pass++)
+        for (const struct ifaddrs *i = all; i && !best; i = i->ifa_next)
+            if (has_address(i) && (pass == 0   ? strcmp(i->ifa_name, device) == 0
+                                   : pass == 1 ? !is_own_device(i->ifa_name)
+                                               : strncmp(i->ifa_name, "cora", 4) != 0))
+                best = i;
+    struct str result = STR_NULL;
+    char text[INET_ADDRSTRLEN];
+    if (best && inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)best->ifa_addr)->sin_addr, text,
+                          sizeof text))
+        result = arena_str(a, str_of(text));
+    freeifaddrs(all);
+    return result;
+}
+
+struct str host_name(struct arena *a)
+{
+    char name[256] = "";
+    if (gethostname(name, sizeof name - 1) < 0 || !name[0])
+        return STR("localhost");
+    size_t n = 0;
+    for (const char *p = name; *p; p++) {
+        char c = *p >= 'A' && *p <= 'Z' ? (char)(*p + 'a' - 'A') : *p;
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (word || ((c == '-' || c == '.') && n > 0))
+            name[n++] = c;
+    }
+    while (n > 0 && (name[n - 1] == '-' || name[n - 1] == '.'))
+        n--;
+    return n > 0 ? arena_str(a, str_n(name, n)) : STR("localhost");
+}
+
+int host_lock(const char *dir, int *ret_fd, struct err *e)
+{
+    _cleanup_buf_ struct buf path = BUF_INIT;
+    buf_printf(&path, "%s/lock", dir);
+    int fd = open(buf_cstr(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(e, errno, "opening %s", buf_cstr(&path));
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        char pid[32] = "";
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+        close(fd);
+        return err_set(
+            e, ERR_CONFLICT,
+            "the data directory %s is in use by another coracle (pid %.*s): stop that one, or "
+            "choose another with --data-dir",
+            dir, n > 0 ? (int)strcspn(pid, "\n") : 1, n > 0 ? pid : "?");
+    }
+    char pid[32];
+    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
+        int r = err_errno(e, errno, "writing %s", buf_cstr(&path));
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}

@@ -1,0 +1,116 @@
+# For bats: a coracle server of its own for each file, on loopback ports of its own, in a directory of its own; gone
+# again in teardown_file, also when a test failed.
+#
+#   setup_file()    { server_start --without node,network; }
+#   teardown_file() { server_stop; }
+#
+# K is a kubectl that talks to it. Nothing sleeps to wait: `eventually` tries until a limit.
+# shellcheck shell=bash
+
+PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CORACLE=${CORACLE:-$PROJECT/build/coracle}
+
+# Directories that may hold the released kubectls.
+kubectl_paths() {
+    local found
+    found=$(command -v kubectl || true)
+    [ -z "$found" ] || dirname "$(readlink -f "$found")"
+    echo /usr/lib/google-cloud-sdk/bin
+    echo /usr/local/bin
+}
+
+# kubectls: path of each released kubectl 1.27 … that is on this machine, a line each.
+kubectls() {
+    local dir f
+    for dir in $(kubectl_paths | sort -u); do
+        for f in "$dir"/kubectl.1.[0-9]*; do [ -x "$f" ] && echo "$f"; done
+    done | sort -u -t/ -k1,99
+}
+
+# The newest of them, else whatever kubectl there is.
+kubectl_any() {
+    local k
+    k=$(kubectls | sort -V | tail -n 1)
+    [ -n "$k" ] || k=$(command -v kubectl || true)
+    echo "$k"
+}
+
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 20000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+}
+
+# eventually SECONDS COMMAND...: until it succeeds; its last output is shown when it does not.
+eventually() {
+    local limit=$1 deadline=$((SECONDS + $1)) out
+    shift
+    while :; do
+        if out=$("$@" 2>&1); then return 0; fi
+        if [ $SECONDS -ge $deadline ]; then
+            echo "not within $limit s: $*"
+            echo "$out"
+            return 1
+        fi
+        read -r -t 0.1 <> <(:) || true
+    done
+}
+
+server_start() {
+    export DIR PORT KUBECONFIG KUBECTL
+    DIR=$(mktemp -d /tmp/coracle-test-XXXXXX)
+    PORT=$(free_port)
+    KUBECTL=${KUBECTL:-$(kubectl_any)}
+    [ -n "$KUBECTL" ] || skip "no kubectl on this machine"
+    server_run "$@"
+    KUBECONFIG=$DIR/data/admin.kubeconfig
+}
+
+# Starts (again) on the same directory and port; waits until /readyz says ok.
+server_run() {
+    "${SERVER_WRAP[@]}" "$CORACLE" server --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" \
+        --port "$PORT" "$@" >>"$DIR/server.log" 2>&1 3>&- 4>&- &
+    echo $! >"$DIR/pid"
+    if ! eventually 20 curl -fsk "https://127.0.0.1:$PORT/readyz"; then
+        tail -n 30 "$DIR/server.log"
+        return 1
+    fi
+}
+
+server_kill() { # SIGNAL
+    local pid
+    pid=$(cat "$DIR/pid")
+    kill "-$1" "$pid" 2>/dev/null || true
+    eventually 20 bash -c "! kill -0 $pid 2>/dev/null"
+}
+
+server_stop() {
+    [ -n "${DIR:-}" ] || return 0
+    server_kill TERM || server_kill KILL
+    [ -z "${KEEP:-}" ] && rm -rf "$DIR"
+    return 0
+}
+
+K() { "$KUBECTL" --cache-dir "$DIR/cache" "$@"; }
+
+# each_kubectl FUNCTION...: runs it with every released kubectl; the last "with" line is the one that failed.
+each_kubectl() {
+    local k list
+    list=$(kubectls)
+    [ -n "$list" ] || skip "no released kubectl on this machine"
+    for k in $list; do
+        KUBECTL=$k
+        # Not in a condition: errexit must hold inside the function.
+        echo "with $(basename "$k")"
+        "$@"
+    done
+}
+
+minor() { basename "$KUBECTL" | sed 's/kubectl\.1\.//'; }
+
+# contains TEXT PATTERN: as grep -E, showing the text when it does not.
+contains() {
+    printf '%s\n' "$1" | grep -qE -- "$2" || { printf 'expected /%s/ in:\n%s\n' "$2" "$1"; return 1; }
+}
