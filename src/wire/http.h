@@ -51,15 +51,24 @@ void *http_data(struct http_exchange *x);
 // bodies (Content-Encoding: gzip) are inflated, within max. The view lives in the exchange's arena.
 void http_read_body(struct http_exchange *x, size_t max,
                     void (*fn)(struct http_exchange *x, struct str body));
-// Body as it comes (uploads): fn with n == 0 at the end.
+// Body as it comes (uploads), not inflated: fn with last and an empty part at the end. fn may pause the
+// flow (the peer is held back by TCP or the HTTP/2 window) and let it go on later.
 void http_stream_body(struct http_exchange *x,
                       void (*fn)(struct http_exchange *x, struct str part, bool last));
 
-// Answers. Headers' memory need live only during the call. Content-Length, Date and (for streams)
+void http_pause_body(struct http_exchange *x, bool paused);
+
+// Answers. The memory of headers and body need live only during the call; no callback is made from
+// inside it (on_close comes later, from the loop). Content-Length, Date and (for streams)
 // Transfer-Encoding are added. HEAD drops the body. Where the request accepts gzip and the body is at
 // least 128 kB, http_respond compresses (level 1).
 void http_respond(struct http_exchange *x, int status, const struct http_header *headers,
                   size_t nheaders, struct str body);
+// The same with a body that is shared instead of copied.
+void http_respond_blob(struct http_exchange *x, int status, const struct http_header *headers,
+                       size_t nheaders, struct blob *body);
+// Opens a stream. A content-length among the headers is kept and frames the body (all of it must then
+// be sent); without one the body is chunked.
 void http_start(struct http_exchange *x, int status, const struct http_header *headers,
                 size_t nheaders);
 // Queues bytes; copies only what TLS must. *_blob shares the reference instead of copying.
@@ -79,6 +88,8 @@ struct http_handler {
     void *ctx;
 };
 
+// Calls on an exchange that is finished or aborted do nothing, until on_close.
+
 struct http_server_options {
     struct tls_server *tls;     // NULL: plain text
     size_t max_header_bytes;    // 0: 64 kB; more: 431
@@ -87,12 +98,14 @@ struct http_server_options {
 };
 struct http_server; // listens with any number of loops
 
-// One server on `address` ("127.0.0.1:6443", "[::]:8080", port 0: any) with its connections spread
+// One server on `address` ("127.0.0.1:6443", "[::]:8080", port 0: any; "unix:/path": a socket there,
+// whose stale file is replaced) with its connections spread
 // over the loops given. The error names the address ("port 6443 is in use: …, choose another with --port").
 int http_server_new(struct loop **loops, size_t nloops, struct str address,
                     const struct http_handler *handler, const struct http_server_options *opt,
                     struct http_server **ret, struct err *e);
 unsigned http_server_port(struct http_server *s);
-// Stop accepting; in-flight exchanges finish within grace_ns, streams are ended; then frees.
-// done runs on loops[0].
+// Any thread. Stops accepting; in-flight exchanges finish within grace_ns, streams are ended (as soon as
+// what they have queued is sent: a proper end, not a cut); then frees. The loops must be running; done
+// (may be NULL) runs on loops[0].
 void http_server_stop(struct http_server *s, uint64_t grace_ns, void (*done)(void *), void *arg);
