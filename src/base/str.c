@@ -190,10 +190,10 @@ static inline uint64_t rotl(uint64_t x, int b)
         v2 += v1, v1 = rotl(v1, 17), v1 ^= v2, v2 = rotl(v2, 32);                                  \
     } while (0)
 
-uint64_t str_hash(struct str s)
+uint64_t str_hash_keyed(struct str s, uint64_t k0, uint64_t k1)
 {
-    uint64_t v0 = seed.k0 ^ 0x736f6d6570736575u, v1 = seed.k1 ^ 0x646f72616e646f6du;
-    uint64_t v2 = seed.k0 ^ 0x6c7967656e657261u, v3 = seed.k1 ^ 0x7465646279746573u;
+    uint64_t v0 = k0 ^ 0x736f6d6570736575u, v1 = k1 ^ 0x646f72616e646f6du;
+    uint64_t v2 = k0 ^ 0x6c7967656e657261u, v3 = k1 ^ 0x7465646279746573u;
     const char *p = s.p;
     size_t left = s.n;
     for (; left >= 8; p += 8, left -= 8) {
@@ -214,4 +214,9 @@ uint64_t str_hash(struct str s)
     SIP_ROUND;
     SIP_ROUND;
     return v0 ^ v1 ^ v2 ^ v3;
+}
+
+uint64_t str_hash(struct str s)
+{
+    return str_hash_keyed(s, seed.k0, seed.k1);
 }

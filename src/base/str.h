@@ -46,5 +46,6 @@ struct str str_cut(struct str *rest, char sep);
 bool str_to_u64(struct str s, uint64_t *ret);
 bool str_to_i64(struct str s, int64_t *ret);
 uint64_t str_hash(struct str s); // keyed by a per-process random seed (safe for outside input)
+uint64_t str_hash_keyed(struct str s, uint64_t k0, uint64_t k1); // for what is kept on disk
 // Fixes the seed, so that a simulation is the same on every run. Only before the first map is made.
 void str_hash_seed(uint64_t k0, uint64_t k1);

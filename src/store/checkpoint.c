@@ -1,0 +1,278 @@
+// LMDB as checkpoint. One unnamed database:
+//
+//     "m"              the mark: u32 CRC, u32 format, u64 revision, u64 sequence, u64 key0, u64
+//     key1 "k" + key        an entry: u32 CRC, u32 bytes of key tail, u64 create, u64 mod, u64
+//     version,
+//                      key tail, value
+//
+// A key longer than KEY_DIRECT bytes (LMDB takes 511) is cut there and followed by 0xff and 16
+// bytes of SipHash of the whole key under the file's own random key; the tail stands in the entry,
+// so that the whole is known and a collision would be noticed. Every record carries a CRC over its
+// LMDB key and itself, since LMDB has no checksums.
+//
+// Opened with MDB_NOLOCK: the store's lock file and the single keeper thread do what LMDB's lock
+// would. The map is large and sparse; where the address space is limited it is made smaller, and
+// where it is too small for the data, larger.
+#include "store/checkpoint.h"
+#include "base/arena.h"
+#include "base/env.h"
+#include "store/crc32c.h"
+#include "store/frame.h"
+#include <errno.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+
+enum { FORMAT = 1, KEY_DIRECT = 480, RECORD_HEADER = 32, MARK_SIZE = 40 };
+static const size_t MAP_BYTES = (size_t)64 << 30, MAP_LEAST = (size_t)256 << 20;
+
+struct checkpoint {
+    char *path;
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint64_t k0, k1;
+    struct buf record; // scratch
+};
+
+// LMDB's own codes are above errno's.
+static int failed(struct err *e, const char *path, int rc, const char *doing)
+{
+    return err_set(e, ERR_INTERNAL, "%s checkpoint %s: %s", doing, path, mdb_strerror(rc));
+}
+
+static int damaged(struct err *e, const char *path, const char *what)
+{
+    return err_set(e, ERR_INTERNAL, "checkpoint %s is damaged: %s", path, what);
+}
+
+// Opens the file and a transaction on it.
+static int open_at(struct checkpoint *c, bool read_only)
+{
+    unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD;
+    struct stat st;
+    size_t map = MAP_BYTES;
+    if (stat(c->path, &st) == 0)
+        while (map < (size_t)st.st_size * 2)
+            map *= 2;
+    for (;; map /= 2) {
+        int rc = mdb_env_create(&c->env);
+        if (rc)
+            return rc;
+        rc = mdb_env_set_mapsize(c->env, map);
+        if (!rc)
+            rc = mdb_env_open(c->env, c->path, flags | (read_only ? MDB_RDONLY : 0), 0600);
+        if (!rc)
+            break;
+        mdb_env_close(c->env);
+        c->env = NULL;
+        if (rc != ENOMEM || map <= MAP_LEAST)
+            return rc;
+    }
+    int rc = mdb_txn_begin(c->env, NULL, read_only ? MDB_RDONLY : 0, &c->txn);
+    return rc ? rc : mdb_dbi_open(c->txn, NULL, 0, &c->dbi);
+}
+
+static void close_at(struct checkpoint *c)
+{
+    if (c->txn)
+        mdb_txn_abort(c->txn);
+    if (c->env)
+        mdb_env_close(c->env);
+    buf_done(&c->record);
+    free(c->path);
+    free(c);
+}
+
+static uint32_t record_crc(MDB_val key, const char *record, size_t n)
+{
+    return crc32c(crc32c(0, key.mv_data, key.mv_size), record + 4, n - 4);
+}
+
+static struct checkpoint *checkpoint_new(const char *path)
+{
+    struct checkpoint *c = mem_zalloc(sizeof *c);
+    c->path = mem_cstr(str_of(path));
+    c->record = BUF_MAX(SIZE_MAX / 4);
+    return c;
+}
+
+// The mark of an open checkpoint; zeros where nothing was committed yet.
+static int mark_read(struct checkpoint *c, struct checkpoint_mark *ret, struct err *e)
+{
+    MDB_val key = {1, "m"}, data;
+    *ret = (struct checkpoint_mark){0};
+    int rc = mdb_get(c->txn, c->dbi, &key, &data);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc)
+        return failed(e, c->path, rc, "reading");
+    const char *p = data.mv_data;
+    uint32_t crc, format;
+    if (data.mv_size != MARK_SIZE)
+        return damaged(e, c->path, "its mark is not valid");
+    memcpy(&crc, p, 4);
+    memcpy(&format, p + 4, 4);
+    if (crc != record_crc(key, p, MARK_SIZE))
+        return damaged(e, c->path, "its mark is not valid");
+    if (format != FORMAT)
+        return err_set(e, ERR_INTERNAL, "checkpoint %s has format %u, this program reads %d",
+                       c->path, format, FORMAT);
+    memcpy(&ret->revision, p + 8, 8);
+    memcpy(&ret->sequence, p + 16, 8);
+    memcpy(&c->k0, p + 24, 8);
+    memcpy(&c->k1, p + 32, 8);
+    return 0;
+}
+
+// LMDB's key for a store key, in `space`; the part of the key that it does not hold is *ret_tail.
+static MDB_val key_make(struct checkpoint *c, struct str key, char space[512], struct str *ret_tail)
+{
+    struct str direct = str_sub(key, 0, KEY_DIRECT);
+    *ret_tail = str_from(key, direct.n);
+    space[0] = 'k';
+    if (direct.n)
+        memcpy(space + 1, direct.p, direct.n);
+    size_t n = 1 + direct.n;
+    if (ret_tail->n) {
+        uint64_t h[2] = {str_hash_keyed(key, c->k0, c->k1), str_hash_keyed(key, c->k1, ~c->k0)};
+        space[n] = (char)0xff;
+        memcpy(space + n + 1, h, sizeof h);
+        n += 1 + sizeof h;
+    }
+    return (MDB_val){n, space};
+}
+
+// An entry from its record; NULL where the record is damaged.
+static struct entry *record_read(MDB_val key, MDB_val data)
+{
+    const char *p = data.mv_data, *k = key.mv_data;
+    uint32_t crc, tail_n;
+    uint64_t create, mod, version;
+    if (data.mv_size < RECORD_HEADER || key.mv_size < 1 || k[0] != 'k')
+        return NULL;
+    memcpy(&crc, p, 4);
+    memcpy(&tail_n, p + 4, 4);
+    memcpy(&create, p + 8, 8);
+    memcpy(&mod, p + 16, 8);
+    memcpy(&version, p + 24, 8);
+    if (crc != record_crc(key, p, data.mv_size) || tail_n > data.mv_size - RECORD_HEADER)
+        return NULL;
+    struct str tail = {p + RECORD_HEADER, tail_n};
+    struct str direct = {k + 1, key.mv_size - 1 < KEY_DIRECT ? key.mv_size - 1 : KEY_DIRECT};
+    struct str value = {tail.p + tail.n, data.mv_size - RECORD_HEADER - tail.n};
+    struct blob *blob = blob_new(value);
+    _cleanup_free_ char *whole = mem_alloc(direct.n + tail.n);
+    memcpy(mempcpy(whole, direct.p, direct.n), tail.p, tail.n);
+    struct entry *e = entry_new(str_n(whole, direct.n + tail.n), blob, create, mod, version);
+    blob_unref(blob);
+    return e;
+}
+
+static int load(struct checkpoint *c, void (*fn)(void *ctx, struct entry *e), void *ctx,
+                struct checkpoint_mark *mark, struct err *e)
+{
+    int code = mark_read(c, mark, e);
+    if (code)
+        return code;
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(c->txn, c->dbi, &cursor);
+    if (rc)
+        return failed(e, c->path, rc, "reading");
+    MDB_val key, data;
+    while (!code && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
+        if (key.mv_size == 1 && *(char *)key.mv_data == 'm')
+            continue;
+        struct entry *entry = mark->revision ? record_read(key, data) : NULL;
+        if (!entry)
+            code = damaged(e, c->path, "a record's checksum does not hold");
+        else
+            fn(ctx, entry);
+    }
+    mdb_cursor_close(cursor);
+    return code || rc == MDB_NOTFOUND ? code : failed(e, c->path, rc, "reading");
+}
+
+int checkpoint_load(const char *path, void (*fn)(void *ctx, struct entry *e), void *ctx,
+                    struct checkpoint_mark *ret, struct err *e)
+{
+    struct stat st;
+    *ret = (struct checkpoint_mark){0};
+    // An empty file is one whose creation was cut short.
+    if (stat(path, &st) < 0 ? errno == ENOENT : st.st_size == 0)
+        return 0;
+    struct checkpoint *c = checkpoint_new(path);
+    int rc = open_at(c, true);
+    int code = rc ? failed(e, path, rc, "opening") : load(c, fn, ctx, ret, e);
+    close_at(c);
+    return code;
+}
+
+int checkpoint_begin(const char *path, struct checkpoint **ret, struct err *e)
+{
+    struct checkpoint *c = checkpoint_new(path);
+    struct checkpoint_mark mark;
+    int rc = open_at(c, false);
+    int code = rc ? failed(e, path, rc, "opening") : mark_read(c, &mark, e);
+    if (code) {
+        close_at(c);
+        return code;
+    }
+    if (!mark.revision) {
+        env_random(env_system(), &c->k0, sizeof c->k0);
+        env_random(env_system(), &c->k1, sizeof c->k1);
+    }
+    *ret = c;
+    return 0;
+}
+
+int checkpoint_add(struct checkpoint *c, const struct frame_change *change, struct err *e)
+{
+    char space[512];
+    struct str tail;
+    MDB_val key = key_make(c, change->key, space, &tail);
+    if (change->deleted) {
+        int rc = mdb_del(c->txn, c->dbi, &key, NULL);
+        return rc && rc != MDB_NOTFOUND ? failed(e, c->path, rc, "writing") : 0;
+    }
+    uint32_t tail_n = (uint32_t)tail.n;
+    buf_reset(&c->record);
+    buf_add(&c->record, "\0\0\0", 4);
+    buf_add(&c->record, &tail_n, 4);
+    buf_add(&c->record, &change->create_revision, 8);
+    buf_add(&c->record, &change->revision, 8);
+    buf_add(&c->record, &change->version, 8);
+    buf_str(&c->record, tail);
+    buf_str(&c->record, change->value);
+    uint32_t crc = record_crc(key, c->record.p, c->record.n);
+    memcpy(c->record.p, &crc, 4);
+    MDB_val data = {c->record.n, c->record.p};
+    int rc = mdb_put(c->txn, c->dbi, &key, &data, 0);
+    return rc ? failed(e, c->path, rc, "writing") : 0;
+}
+
+int checkpoint_commit(struct checkpoint *c, const struct checkpoint_mark *mark, struct err *e)
+{
+    char space[MARK_SIZE];
+    uint32_t format = FORMAT;
+    MDB_val key = {1, "m"}, data = {MARK_SIZE, space};
+    memcpy(space + 4, &format, 4);
+    memcpy(space + 8, &mark->revision, 8);
+    memcpy(space + 16, &mark->sequence, 8);
+    memcpy(space + 24, &c->k0, 8);
+    memcpy(space + 32, &c->k1, 8);
+    uint32_t crc = record_crc(key, space, MARK_SIZE);
+    memcpy(space, &crc, 4);
+    int rc = mdb_put(c->txn, c->dbi, &key, &data, 0);
+    if (!rc) {
+        rc = mdb_txn_commit(c->txn);
+        c->txn = NULL; // gone either way
+    }
+    int code = rc ? failed(e, c->path, rc, "committing") : 0;
+    close_at(c);
+    return code;
+}
+
+void checkpoint_abort(struct checkpoint *c)
+{
+    close_at(c);
+}
