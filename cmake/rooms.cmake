@@ -5,7 +5,7 @@ set(CORACLE_ROOMS base object schema wire store apiserver client controller sche
 room(base       LIBS Threads::Threads)
 room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
 include(cmake/kinds.cmake OPTIONAL)
-room(schema     DEPENDS object base EXTRA ${KINDS_SOURCES})
+room(schema     DEPENDS object base LIBS ${OPENSSL_LIBRARIES} EXTRA ${KINDS_SOURCES})
 room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})
 room(store      DEPENDS object wire base LIBS ${LMDB_LIB})
 room(apiserver  DEPENDS store schema wire object base LIBS ${OPENSSL_LIBRARIES})
@@ -20,3 +20,9 @@ room(cli        DEPENDS client schema wire object base)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/apiserver/bootstrap.c TARGET_DIRECTORY apiserver PROPERTIES
   COMPILE_DEFINITIONS BOOTSTRAP_DIR="${CMAKE_SOURCE_DIR}/api/bootstrap"
   OBJECT_DEPENDS ${CMAKE_SOURCE_DIR}/api/bootstrap/rbac.yaml)
+
+# The store's bench and faults: programs of their own.
+if(TARGET store)
+  add_executable(bench_store EXCLUDE_FROM_ALL tests/bench/store_bench.c)
+  target_link_libraries(bench_store PRIVATE store)
+endif()

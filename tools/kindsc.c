@@ -99,6 +99,7 @@ struct kind {
     char **shorts, **categories, **selects; // selects: name, path pairs
     int nshorts, ncategories, nselects;
     bool namespaced, has_scope;
+    char *names; // format of metadata.name
     unsigned verbs, flags;
     struct sub *subs;
     int nsubs;
@@ -354,6 +355,8 @@ static void read_kind_line(struct place at, struct kind *k, char **w, int n)
         }
     } else if (!strcmp(key, "storage") && n == 2) {
         k->storage = copy(w[1]);
+    } else if (!strcmp(key, "names") && n == 2) {
+        k->names = copy(w[1]);
     } else if (!strcmp(key, "stored-as") && n == 2) {
         k->stored_as = copy(w[1]);
     } else if (!strcmp(key, "select") && (n == 2 || n == 3)) {
@@ -763,6 +766,15 @@ static const char *const format_constants[] = {
 };
 _Static_assert(COUNT(formats) == COUNT(format_constants), "a format without its constant");
 
+static const char *format_constant(struct place at, const char *name)
+{
+    for (size_t i = 0; i < COUNT(formats); i++)
+        if (!strcmp(formats[i], name))
+            return format_constants[i];
+    fault(at, "unknown format \"%s\"", name);
+    return "FORMAT_NONE";
+}
+
 // A default: "text", 7, true, {} or []. Written as a struct value.
 static int write_preset(struct place at, const char *json)
 {
@@ -858,13 +870,7 @@ static struct built build_row(struct field *f, int index)
         } else if (!strcmp(name, "maxitems") && value) {
             rules = print("%s.max_items = %s, ", rules, value);
         } else if (!strcmp(name, "format") && value) {
-            size_t k = 0;
-            while (k < COUNT(formats) && strcmp(formats[k], value))
-                k++;
-            if (k == COUNT(formats))
-                fault(r->at, "unknown format \"%s\"", value);
-            else
-                rules = print("%s.format = %s, ", rules, format_constants[k]);
+            rules = print("%s.format = %s, ", rules, format_constant(r->at, value));
         } else {
             fault(r->at, "unknown attribute %s%s%s", name, value ? "=" : "", value ? value : "");
         }
@@ -1151,7 +1157,8 @@ static void write_kinds(void)
             fprintf(out, ", .columns = columns_%d, .ncolumns = %d", i, k->ncolumns);
         else
             fputs(", .columns = default_columns, .ncolumns = 2", out);
-        fprintf(out, ",\n     .storage = &schema_kinds[%d], .index = %d},\n", stored->index, i);
+        fprintf(out, ",\n     .storage = &schema_kinds[%d], .name_format = %s, .index = %d},\n",
+                stored->index, format_constant(k->at, k->names ? k->names : "dns1123subdomain"), i);
     }
     fprintf(out, "};\nconst size_t schema_nkinds = %d;\n\n", nkinds);
 }

@@ -1,0 +1,61 @@
+// A validation run, for the check functions of this room. A check function looks at one object and
+// reports faults at fields of it; the run knows where the object is:
+//
+//     void check_pod_spec(struct check *c, const struct value *spec, const struct value *old)
+//     {
+//         if (value_int_at(spec, "replicas", 0) < 0)
+//             check_invalid(c, "replicas", value_getc(spec, "replicas"), MUST_NOT_BE_NEGATIVE);
+//     }
+//
+// Field arguments are relative paths ("hostPort", "securityContext.runAsUser"), or NULL for the
+// object itself. Texts are the originals': clients and tests match them.
+#pragma once
+#include "base/buf.h"
+#include "schema/rules.h"
+
+struct check {
+    struct arena *arena;
+    const struct kind *kind;
+    const struct value *root, *old_root; // the whole objects; old_root NULL: create
+    struct str subresource;
+    struct err *e;   // causes are added here
+    size_t faults;
+    struct buf path; // of the object at hand
+};
+
+#define MUST_NOT_BE_NEGATIVE "must be greater than or equal to 0"
+#define FIELD_IS_IMMUTABLE   "field is immutable"
+
+// Going down; the return value is what check_pop takes to come back.
+size_t check_push(struct check *c, const char *field);
+size_t check_push_str(struct check *c, struct str field);
+size_t check_push_index(struct check *c, const char *field, size_t index); // field[index]
+size_t check_push_key(struct check *c, const char *field, struct str key); // field[key]
+void check_pop(struct check *c, size_t mark);
+
+void check_required(struct check *c, const char *field, const char *detail); // detail NULL: none
+// bad may be NULL or anything; strings are quoted, objects shown as JSON.
+void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void check_not_supported(struct check *c, const char *field, const struct value *bad,
+                         const struct str *values);
+void check_duplicate(struct check *c, const char *field, const struct value *bad);
+void check_not_found(struct check *c, const char *field, const struct value *bad);
+void check_forbidden(struct check *c, const char *field, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void check_too_long(struct check *c, const char *field, size_t maximum);
+void check_too_many(struct check *c, const char *field, size_t n, size_t maximum);
+
+// Faults for a string that is not of the format.
+void check_format(struct check *c, const char *field, const struct value *v, enum rule_format f);
+// `object`.field differs from `old`.field: Invalid value … field is immutable.
+void check_immutable(struct check *c, const struct value *object, const struct value *old,
+                     const char *field);
+// A label selector that may not be empty or does not match the labels is the caller's business.
+void check_selector(struct check *c, const char *field, const struct value *selector);
+// Walks a value of the type as the engine does.
+void check_walk(struct check *c, const struct type *type, const struct value *object,
+                const struct value *old);
+
+// metadata of the object itself; on update also what may not change.
+void check_metadata(struct check *c);

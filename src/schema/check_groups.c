@@ -1,0 +1,285 @@
+// Rules of the other groups: rbac, networking, scheduling, discovery, admission, extensions.
+#include "schema/check.h"
+#include "schema/tables.h"
+
+check_function check_rbac_subject, check_policy_rule, check_role_binding, check_ingress,
+    check_network_policy_spec, check_priority_class, check_endpoint_slice, check_webhook, check_crd,
+    check_api_service;
+
+static bool has(const struct value *object, const char *key)
+{
+    const struct value *v = value_getc(object, key);
+    return v && v->kind != VALUE_NULL;
+}
+
+// ---- rbac -----------------------------------------------------------------------------------------
+
+#define RBAC "rbac.authorization.k8s.io"
+
+void check_rbac_subject(struct check *c, const struct value *s, const struct value *old)
+{
+    (void)old;
+    static const struct str kinds[] = {STR("ServiceAccount"), STR("User"), STR("Group"), STR_NULL};
+    static const struct str none[] = {STR(""), STR_NULL}, rbac[] = {STR(RBAC), STR_NULL};
+    struct value *kind = value_getc(s, "kind"), *group = value_getc(s, "apiGroup");
+    if (str_eq(value_string(kind), kinds[0])) {
+        if (group && group->n)
+            check_not_supported(c, "apiGroup", group, none);
+        if (value_str_at(s, "name").n)
+            check_format(c, "name", value_getc(s, "name"), FORMAT_DNS1123_SUBDOMAIN);
+        if (!(c->kind->flags & KIND_NAMESPACED) && !value_str_at(s, "namespace").n)
+            check_required(c, "namespace", NULL);
+    } else if (str_eq(value_string(kind), kinds[1]) || str_eq(value_string(kind), kinds[2])) {
+        if (!str_eq(value_string(group), rbac[0]))
+            check_not_supported(c, "apiGroup", group, rbac);
+    } else {
+        check_not_supported(c, "kind", kind, kinds);
+    }
+}
+
+void check_policy_rule(struct check *c, const struct value *rule, const struct value *old)
+{
+    (void)old;
+    struct value *urls = value_getc(rule, "nonResourceURLs");
+    size_t groups = value_len(value_getc(rule, "apiGroups"));
+    size_t resources = value_len(value_getc(rule, "resources"));
+    if (!value_len(value_getc(rule, "verbs")))
+        check_required(c, "verbs", "verbs must contain at least one value");
+    if (value_len(urls)) {
+        if (c->kind->flags & KIND_NAMESPACED)
+            check_invalid(c, "nonResourceURLs", urls,
+                          "namespaced rules cannot apply to non-resource URLs");
+        if (groups || resources || value_len(value_getc(rule, "resourceNames")))
+            check_invalid(c, "nonResourceURLs", urls,
+                          "rules cannot apply to both regular resources and non-resource URLs");
+        return;
+    }
+    if (!groups)
+        check_required(c, "apiGroups", "resource rules must supply at least one api group");
+    if (!resources)
+        check_required(c, "resources", "resource rules must supply at least one resource");
+}
+
+void check_role_binding(struct check *c, const struct value *binding, const struct value *old)
+{
+    static const struct str kinds[] = {STR("Role"), STR("ClusterRole"), STR_NULL};
+    const struct value *ref = value_getc(binding, "roleRef");
+    struct value *kind = value_getc(ref, "kind"), *group = value_getc(ref, "apiGroup");
+    bool namespaced = c->kind->flags & KIND_NAMESPACED;
+    if (!str_eqc(value_string(group), RBAC))
+        check_not_supported(c, "roleRef.apiGroup", group,
+                            (const struct str[]){STR(RBAC), STR_NULL});
+    if (!str_eq(value_string(kind), kinds[1]) && !(namespaced && str_eq(value_string(kind), kinds[0])))
+        check_not_supported(c, "roleRef.kind", kind, namespaced ? kinds : kinds + 1);
+    if (!value_str_at(ref, "name").n && !ref)
+        check_required(c, "roleRef.name", NULL);
+    if (old && !value_eq(ref ? ref : value_null(c->arena), value_getc(old, "roleRef")))
+        check_invalid(c, "roleRef", ref, "cannot change roleRef");
+}
+
+// ---- networking -------------------------------------------------------------------------------------
+
+static void check_backend(struct check *c, const char *field, const struct value *backend)
+{
+    const struct value *service = value_getc(backend, "service"), *port = value_getc(service, "port");
+    if (!value_is(backend, VALUE_OBJECT)) {
+        check_invalid(c, field, NULL, "resource or service backend is required");
+        return;
+    }
+    if (has(backend, "resource") && service) {
+        check_invalid(c, field, NULL, "cannot set both resource and service backends");
+        return;
+    }
+    if (has(backend, "resource"))
+        return;
+    if (!service) {
+        check_invalid(c, field, NULL, "resource or service backend is required");
+        return;
+    }
+    bool name = value_str_at(port, "name").n, number = value_int_at(port, "number", 0);
+    size_t mark = check_push(c, field);
+    if (value_str_at(service, "name").n)
+        check_format(c, "service.name", value_getc(service, "name"), FORMAT_DNS1035_LABEL);
+    if (name && number)
+        check_invalid(c, NULL, NULL, "cannot set both port name & port number");
+    else if (name)
+        check_format(c, "service.port.name", value_getc(port, "name"), FORMAT_PORT_NAME);
+    else if (number && (value_int_at(port, "number", 0) < 1 || value_int_at(port, "number", 0) > 65535))
+        check_invalid(c, "service.port.number", value_getc(port, "number"),
+                      "must be between 1 and 65535, inclusive");
+    else if (!number)
+        check_required(c, NULL, "port name or number is required");
+    check_pop(c, mark);
+}
+
+static void check_ingress_path(struct check *c, const struct value *p)
+{
+    static const char *const bad[] = {"//", "/./", "/../", "%2f", "%2F"};
+    struct value *path = value_getc(p, "path");
+    struct str type = value_str_at(p, "pathType"), s = value_string(path);
+    bool strict = str_eqc(type, "Exact") || str_eqc(type, "Prefix");
+    if ((strict || s.n) && !str_starts(s, STR("/")))
+        check_invalid(c, "path", path, "must be an absolute path");
+    for (size_t i = 0; strict && i < sizeof bad / sizeof *bad; i++)
+        if (str_find(s, str_of(bad[i])) >= 0)
+            check_invalid(c, "path", path, "must not contain '%s'", bad[i]);
+    check_backend(c, "backend", value_getc(p, "backend"));
+}
+
+void check_ingress(struct check *c, const struct value *ingress, const struct value *old)
+{
+    (void)old;
+    const struct value *spec = value_getc(ingress, "spec"), *rules = value_getc(spec, "rules");
+    if (!value_len(rules) && !has(spec, "defaultBackend"))
+        check_invalid(c, "spec", rules ? rules : value_null(c->arena),
+                      "either `defaultBackend` or `rules` must be specified");
+    if (has(spec, "defaultBackend"))
+        check_backend(c, "spec.defaultBackend", value_getc(spec, "defaultBackend"));
+    for (size_t i = 0; i < value_len(rules); i++) {
+        const struct value *rule = value_item(rules, i), *paths = value_at(rule, "http.paths");
+        struct value *host = value_getc(rule, "host");
+        size_t mark = check_push_index(c, "spec.rules", i);
+        if (host && host->n) {
+            struct str name = value_string(host);
+            bool wild = str_starts(name, STR("*."));
+            if (schema_format_ok(c->arena, FORMAT_IP, name, NULL))
+                check_invalid(c, "host", host, "must be a DNS name, not an IP address");
+            else
+                check_format(c, "host", wild ? value_str(c->arena, str_from(name, 2)) : host,
+                             FORMAT_DNS1123_SUBDOMAIN);
+        }
+        for (size_t j = 0; j < value_len(paths); j++) {
+            size_t inner = check_push_index(c, "http.paths", j);
+            check_ingress_path(c, value_item(paths, j));
+            check_pop(c, inner);
+        }
+        check_pop(c, mark);
+    }
+}
+
+void check_network_policy_spec(struct check *c, const struct value *spec, const struct value *old)
+{
+    (void)old;
+    struct value *types = value_getc(spec, "policyTypes");
+    if (value_len(types) > 2)
+        check_invalid(c, "policyTypes", types, "may not specify more than two policyTypes");
+}
+
+void check_endpoint_slice(struct check *c, const struct value *slice, const struct value *old)
+{
+    (void)old;
+    struct str type = value_str_at(slice, "addressType");
+    const struct value *endpoints = value_getc(slice, "endpoints");
+    enum rule_format format =
+        str_eqc(type, "FQDN") ? FORMAT_DNS1123_SUBDOMAIN : FORMAT_IP;
+    for (size_t i = 0; i < value_len(endpoints); i++) {
+        const struct value *addresses = value_getc(value_item(endpoints, i), "addresses");
+        size_t mark = check_push_index(c, "endpoints", i);
+        for (size_t j = 0; j < value_len(addresses); j++) {
+            size_t inner = check_push_index(c, "addresses", j);
+            check_format(c, NULL, value_item(addresses, j), format);
+            check_pop(c, inner);
+        }
+        check_pop(c, mark);
+    }
+}
+
+// ---- scheduling, admission, extensions ----------------------------------------------------------------
+
+#define HIGHEST_USER_PRIORITY 1000000000
+
+void check_priority_class(struct check *c, const struct value *pc, const struct value *old)
+{
+    struct str name = value_str_at(pc, "metadata.name");
+    int64_t value = value_int_at(pc, "value", 0);
+    bool known = (str_eqc(name, "system-node-critical") && value == 2000001000) ||
+                 (str_eqc(name, "system-cluster-critical") && value == 2000000000);
+    if (old) {
+        if (value != value_int_at(old, "value", 0))
+            check_forbidden(c, "value", "may not be changed in an update.");
+        return;
+    }
+    if (str_starts(name, STR("system-"))) {
+        if (!known)
+            check_forbidden(c, "metadata.name",
+                            "priority class names with 'system-' prefix are reserved for system use "
+                            "only. error: %.*s is not a known system priority class",
+                            STR_ARG(name));
+    } else if (value > HIGHEST_USER_PRIORITY) {
+        check_forbidden(c, "value", "maximum allowed value of a user defined priority is %d",
+                        HIGHEST_USER_PRIORITY);
+    }
+}
+
+void check_webhook(struct check *c, const struct value *hook, const struct value *old)
+{
+    (void)old;
+    static const struct str effects[] = {STR("None"), STR("NoneOnDryRun"), STR_NULL};
+    struct value *name = value_getc(hook, "name"), *effect = value_getc(hook, "sideEffects");
+    const struct value *config = value_getc(hook, "clientConfig");
+    if (name && name->n) {
+        check_format(c, "name", name, FORMAT_DNS1123_SUBDOMAIN);
+        size_t dots = 0;
+        for (size_t i = 0; i < name->n; i++)
+            dots += name->s[i] == '.';
+        if (dots < 2)
+            check_invalid(c, "name", name,
+                          "should be a domain with at least three segments separated by dots");
+    }
+    if (effect && !str_eq(value_string(effect), effects[0]) &&
+        !str_eq(value_string(effect), effects[1]))
+        check_not_supported(c, "sideEffects", effect, effects);
+    if (has(config, "url") == has(config, "service"))
+        check_required(c, "clientConfig", "exactly one of url or service is required");
+    struct str url = value_str_at(config, "url");
+    if (has(config, "url") && !str_starts(url, STR("https://")))
+        check_invalid(c, "clientConfig.url", value_getc(config, "url"),
+                      "'https' is the only allowed URL scheme; desired format: "
+                      "https://host[/path]");
+}
+
+void check_crd(struct check *c, const struct value *crd, const struct value *old)
+{
+    const struct value *spec = value_getc(crd, "spec"), *versions = value_getc(spec, "versions");
+    struct str name = arena_printf(c->arena, "%.*s.%.*s",
+                                   STR_ARG(value_str_at(spec, "names.plural")),
+                                   STR_ARG(value_str_at(spec, "group")));
+    if (!str_eq(value_str_at(crd, "metadata.name"), name))
+        check_invalid(c, "metadata.name", value_at(crd, "metadata.name"),
+                      "must be spec.names.plural+\".\"+spec.group");
+    if (str_chr(value_str_at(spec, "group"), '.') < 0 && value_str_at(spec, "group").n)
+        check_invalid(c, "spec.group", value_getc(spec, "group"),
+                      "should be a domain with at least one dot");
+    size_t stored = 0;
+    for (size_t i = 0; i < value_len(versions); i++) {
+        const struct value *v = value_item(versions, i);
+        size_t mark = check_push_index(c, "spec.versions", i);
+        stored += value_bool_at(v, "storage", false);
+        if (!value_at(v, "schema.openAPIV3Schema"))
+            check_required(c, "schema.openAPIV3Schema", "schemas are required");
+        for (size_t j = 0; j < i; j++)
+            if (value_eq(value_getc(value_item(versions, j), "name"), value_getc(v, "name")))
+                check_invalid(c, "name", value_getc(v, "name"),
+                              "must contain unique version names");
+        check_pop(c, mark);
+    }
+    if (value_len(versions) && stored != 1)
+        check_invalid(c, "spec.versions", versions,
+                      "must have exactly one version marked as storage version");
+    if (old) {
+        size_t mark = check_push(c, "spec.names");
+        check_immutable(c, value_getc(spec, "names"), value_at(old, "spec.names"), "plural");
+        check_pop(c, mark);
+    }
+}
+
+void check_api_service(struct check *c, const struct value *service, const struct value *old)
+{
+    (void)old;
+    struct str want = arena_printf(c->arena, "%.*s.%.*s",
+                                   STR_ARG(value_str_at(service, "spec.version")),
+                                   STR_ARG(value_str_at(service, "spec.group")));
+    if (!str_eq(value_str_at(service, "metadata.name"), want))
+        check_invalid(c, "metadata.name", value_at(service, "metadata.name"),
+                      "must be `spec.version+\".\"+spec.group`: \"%.*s\"", STR_ARG(want));
+}

@@ -1,0 +1,191 @@
+// Defaults of core/v1 that depend on other fields. What does not is data in api/core.kinds.
+//
+// All of these may run twice on one object and must then change nothing.
+#include "object/quantity.h"
+#include "schema/tables.h"
+
+default_function default_pod, default_pod_spec, default_container, default_volume, default_service_spec,
+    default_service_port, default_namespace, default_node_status, default_limit_range_item,
+    default_replication_controller;
+
+static bool has(const struct value *object, const char *key)
+{
+    const struct value *v = value_getc(object, key);
+    return v && v->kind != VALUE_NULL;
+}
+
+static void set_absent(struct arena *a, struct value *object, const char *key, struct value *v)
+{
+    if (!has(object, key))
+        value_setc(a, object, key, v);
+}
+
+static void set_empty(struct arena *a, struct value *object, const char *key, const char *text)
+{
+    if (!value_str_at(object, key).n)
+        value_setc(a, object, key, value_strc(a, text));
+}
+
+// A limit without a request is a request of the same amount.
+static void requests_from_limits(struct arena *a, const struct value *containers)
+{
+    value_each_item(containers, container) {
+        struct value *resources = value_getc(container, "resources");
+        const struct value *limits = value_getc(resources, "limits");
+        if (!value_len(limits))
+            continue;
+        struct value *requests = value_getc(resources, "requests");
+        if (!value_is(requests, VALUE_OBJECT)) {
+            requests = value_object(a);
+            value_setc(a, resources, "requests", requests);
+        }
+        value_each_field(limits, m)
+            if (!value_get(requests, m->key))
+                value_set(a, requests, m->key, value_clone(a, m->value));
+    }
+}
+
+void default_pod(struct arena *a, struct value *pod)
+{
+    struct value *spec = value_getc(pod, "spec"), *status = value_getc(pod, "status");
+    if (!value_is(spec, VALUE_OBJECT))
+        return;
+    requests_from_limits(a, value_getc(spec, "containers"));
+    requests_from_limits(a, value_getc(spec, "initContainers"));
+    set_absent(a, spec, "enableServiceLinks", value_bool(a, true));
+    if (value_is(status, VALUE_OBJECT))
+        set_empty(a, status, "phase", "Pending");
+}
+
+static void host_ports(struct arena *a, const struct value *containers)
+{
+    value_each_item(containers, container)
+        value_each_item(value_getc(container, "ports"), port)
+            if (!value_int_at(port, "hostPort", 0) && value_getc(port, "containerPort"))
+                value_setc(a, port, "hostPort",
+                           value_clone(a, value_getc(port, "containerPort")));
+}
+
+void default_pod_spec(struct arena *a, struct value *spec)
+{
+    if (value_bool_at(spec, "hostNetwork", false)) {
+        host_ports(a, value_getc(spec, "containers"));
+        host_ports(a, value_getc(spec, "initContainers"));
+    }
+    // serviceAccount is the old name of serviceAccountName; both are shown
+    struct str account = value_str_at(spec, "serviceAccountName");
+    if (!account.n)
+        account = value_str_at(spec, "serviceAccount");
+    if (account.n) {
+        value_setc(a, spec, "serviceAccountName", value_str(a, account));
+        value_setc(a, spec, "serviceAccount", value_str(a, account));
+    }
+}
+
+// The tag decides whether the image may be taken from the node: none, or "latest", may change.
+static bool is_latest(struct str image)
+{
+    if (str_chr(image, '@') >= 0)
+        return false;
+    ptrdiff_t colon = str_rchr(image, ':'), slash = str_rchr(image, '/');
+    return colon <= slash || str_eqc(str_from(image, (size_t)colon + 1), "latest");
+}
+
+void default_container(struct arena *a, struct value *container)
+{
+    set_empty(a, container, "imagePullPolicy",
+              is_latest(value_str_at(container, "image")) ? "Always" : "IfNotPresent");
+}
+
+void default_volume(struct arena *a, struct value *volume)
+{
+    if (volume->n == 1 && has(volume, "name"))
+        value_setc(a, volume, "emptyDir", value_object(a));
+}
+
+void default_service_port(struct arena *a, struct value *port)
+{
+    const struct value *target = value_getc(port, "targetPort");
+    bool unset = !target || (target->kind == VALUE_INT && !target->i) ||
+                 (target->kind == VALUE_STRING && !target->n);
+    if (unset && value_getc(port, "port"))
+        value_setc(a, port, "targetPort", value_clone(a, value_getc(port, "port")));
+}
+
+void default_service_spec(struct arena *a, struct value *spec)
+{
+    struct str type = value_str_at(spec, "type");
+    bool node_port = str_eqc(type, "NodePort"), balancer = str_eqc(type, "LoadBalancer");
+    if (str_eqc(value_str_at(spec, "sessionAffinity"), "ClientIP") &&
+        !has(spec, "sessionAffinityConfig"))
+        value_set_at(a, spec, "sessionAffinityConfig.clientIP", value_object(a));
+    if (node_port || balancer)
+        set_empty(a, spec, "externalTrafficPolicy", "Cluster");
+    if (balancer)
+        set_absent(a, spec, "allocateLoadBalancerNodePorts", value_bool(a, true));
+    if (str_eqc(type, "ExternalName"))
+        return;
+    set_empty(a, spec, "internalTrafficPolicy", "Cluster");
+    set_empty(a, spec, "ipFamilyPolicy", "SingleStack");
+    if (!value_len(value_getc(spec, "ipFamilies"))) {
+        bool six = str_chr(value_str_at(spec, "clusterIP"), ':') >= 0;
+        struct value *families = value_array(a);
+        value_push(a, families, value_strc(a, six ? "IPv6" : "IPv4"));
+        value_setc(a, spec, "ipFamilies", families);
+    }
+}
+
+void default_namespace(struct arena *a, struct value *namespace)
+{
+    struct value *meta = value_getc(namespace, "metadata");
+    struct str name = value_str_at(meta, "name");
+    if (!name.n)
+        return; // generateName: done when the name is known, on the second run
+    struct value *labels = value_getc(meta, "labels");
+    if (!value_is(labels, VALUE_OBJECT)) {
+        labels = value_object(a);
+        value_setc(a, meta, "labels", labels);
+    }
+    value_setc(a, labels, "kubernetes.io/metadata.name", value_str(a, name));
+}
+
+void default_node_status(struct arena *a, struct value *status)
+{
+    if (!value_len(value_getc(status, "allocatable")) && value_len(value_getc(status, "capacity")))
+        value_setc(a, status, "allocatable", value_clone(a, value_getc(status, "capacity")));
+}
+
+static void merge_amounts(struct arena *a, struct value *item, const char *to, const char *from)
+{
+    struct value *target = value_getc(item, to);
+    value_each_field(value_getc(item, from), m) {
+        if (value_get(target, m->key))
+            continue;
+        if (!value_is(target, VALUE_OBJECT)) {
+            target = value_object(a);
+            value_setc(a, item, to, target);
+        }
+        value_set(a, target, m->key, value_clone(a, m->value));
+    }
+}
+
+void default_limit_range_item(struct arena *a, struct value *item)
+{
+    if (!str_eqc(value_str_at(item, "type"), "Container"))
+        return;
+    merge_amounts(a, item, "default", "max");
+    merge_amounts(a, item, "defaultRequest", "default");
+    merge_amounts(a, item, "defaultRequest", "min");
+}
+
+void default_replication_controller(struct arena *a, struct value *rc)
+{
+    struct value *labels = value_at(rc, "spec.template.metadata.labels");
+    struct value *spec = value_getc(rc, "spec");
+    if (!value_len(labels))
+        return;
+    if (!value_len(value_getc(spec, "selector")))
+        value_setc(a, spec, "selector", value_clone(a, labels));
+    if (!value_len(value_at(rc, "metadata.labels")))
+        value_set_at(a, rc, "metadata.labels", value_clone(a, labels));
+}

@@ -1,0 +1,304 @@
+// The validation engine: walks the new object along its type, the old one beside it, and applies the
+// rules that api/*.kinds gives for each field, then the type's check function. All faults are
+// collected. Lists are walked with old items at the same index only where nothing depends on it;
+// what may change in a list is for the check functions to say.
+#include "object/quantity.h"
+#include "schema/check.h"
+
+static bool is_absent(const struct value *v)
+{
+    return !v || v->kind == VALUE_NULL || (v->kind == VALUE_STRING && !v->n) ||
+           ((v->kind == VALUE_ARRAY || v->kind == VALUE_OBJECT) && !v->n);
+}
+
+static void check_enum(struct check *c, const struct field_rules *r, const struct value *v)
+{
+    struct str s = value_string(v);
+    for (const struct str *p = r->values; p->p; p++)
+        if (str_eq(*p, s))
+            return;
+    check_not_supported(c, NULL, v, r->values);
+}
+
+// int-or-string: a number that is not negative, or a percentage of at most 100 … the originals check
+// the upper bound where it matters, in their own functions.
+static void check_percent(struct check *c, const struct value *v)
+{
+    struct str s = value_string(v);
+    if (v->kind == VALUE_INT) {
+        if (v->i < 0)
+            check_invalid(c, NULL, v, MUST_NOT_BE_NEGATIVE);
+        return;
+    }
+    uint64_t n;
+    if (!str_ends(s, STR("%")) || !str_to_u64(str_sub(s, 0, s.n - 1), &n))
+        check_invalid(c, NULL, v,
+                      "a valid percent string must be a numeric string followed by an ending '%%' "
+                      "(e.g. '1%%',  or '93%%', regex used for validation is '[0-9]+%%')");
+}
+
+static void check_labels(struct check *c, const struct value *map)
+{
+    value_each_field(map, m) {
+        check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
+        struct value *messages = value_array(c->arena);
+        schema_format_ok(c->arena, FORMAT_LABEL_VALUE, value_string(m->value), messages);
+        value_each_item(messages, text)
+            check_invalid(c, NULL, m->value, "%.*s", STR_ARG(value_string(text)));
+    }
+}
+
+#define ANNOTATIONS_MAX (256 * 1024)
+
+static void check_annotations(struct check *c, const struct value *map)
+{
+    size_t total = 0;
+    value_each_field(map, m) {
+        // qualified names, but case does not matter
+        check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
+        total += m->key.n + value_string(m->value).n;
+    }
+    if (total > ANNOTATIONS_MAX)
+        check_too_long(c, NULL, ANNOTATIONS_MAX);
+}
+
+static void check_amount(struct check *c, const struct value *v)
+{
+    struct quantity q;
+    if (quantity_parse(value_string(v), &q) && q.nano < 0)
+        check_invalid(c, NULL, v, MUST_NOT_BE_NEGATIVE);
+}
+
+static void check_resources(struct check *c, const struct value *map)
+{
+    value_each_field(map, m) {
+        size_t mark = check_push_key(c, NULL, m->key);
+        check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
+        check_amount(c, m->value);
+        check_pop(c, mark);
+    }
+}
+
+static void check_formatted(struct check *c, enum rule_format format, const struct value *v)
+{
+    switch (format) {
+    case FORMAT_LABELS:
+        check_labels(c, v);
+        break;
+    case FORMAT_ANNOTATIONS:
+        check_annotations(c, v);
+        break;
+    case FORMAT_RESOURCES:
+        check_resources(c, v);
+        break;
+    case FORMAT_SELECTOR:
+        check_selector(c, NULL, v);
+        break;
+    case FORMAT_NONNEGATIVE:
+        check_amount(c, v);
+        break;
+    case FORMAT_PERCENT:
+        check_percent(c, v);
+        break;
+    case FORMAT_PORT:
+        if (v->kind == VALUE_INT && (v->i < 1 || v->i > 65535))
+            check_invalid(c, NULL, v, "must be between 1 and 65535, inclusive");
+        break;
+    case FORMAT_PORT_OR_NAME:
+        if (v->kind == VALUE_INT) {
+            if (v->i < 1 || v->i > 65535)
+                check_invalid(c, NULL, v, "must be between 1 and 65535, inclusive");
+            break;
+        } // fall through
+    default:
+        if (v->kind == VALUE_STRING)
+            check_format(c, NULL, v, format);
+        break;
+    }
+}
+
+static void check_range(struct check *c, const struct field_rules *r, const struct value *v)
+{
+    if (v->kind != VALUE_INT)
+        return;
+    bool low = (r->flags & RULE_MIN) && v->i < r->min;
+    bool high = (r->flags & RULE_MAX) && v->i > r->max;
+    if (!low && !high)
+        return;
+    if ((r->flags & RULE_MIN) && (r->flags & RULE_MAX))
+        check_invalid(c, NULL, v, "must be between %lld and %lld, inclusive", (long long)r->min,
+                      (long long)r->max);
+    else if (low)
+        check_invalid(c, NULL, v, "must be greater than or equal to %lld", (long long)r->min);
+    else
+        check_invalid(c, NULL, v, "must be less than or equal to %lld", (long long)r->max);
+}
+
+static void check_scalar(struct check *c, const struct field_rules *r, const struct value *v)
+{
+    if (r->values && !(r->flags & RULE_OPEN))
+        check_enum(c, r, v);
+    check_range(c, r, v);
+    if (r->max_length && v->kind == VALUE_STRING && v->n > r->max_length)
+        check_too_long(c, NULL, r->max_length);
+    if (r->format)
+        check_formatted(c, r->format, v);
+}
+
+static bool format_of_whole(uint8_t format)
+{
+    return format == FORMAT_LABELS || format == FORMAT_ANNOTATIONS || format == FORMAT_RESOURCES;
+}
+
+// The rules of a field on its value; c's path is at the field.
+static void check_value(struct check *c, const struct field *f, const struct value *v)
+{
+    const struct field_rules *r = f->rules;
+    if (f->shape == SHAPE_ONE) {
+        // a string that may be left out is also fine when it is empty
+        if (v->kind != VALUE_STRING || v->n || (f->flags & FIELD_POINTER))
+            check_scalar(c, r, v);
+        return;
+    }
+    if (r->max_items && value_len(v) > r->max_items)
+        check_too_many(c, NULL, value_len(v), r->max_items);
+    if (format_of_whole(r->format)) {
+        check_formatted(c, r->format, v);
+        return;
+    }
+    if (f->shape == SHAPE_LIST) {
+        for (size_t i = 0; i < value_len(v); i++) {
+            size_t mark = check_push_index(c, NULL, i);
+            check_scalar(c, r, value_item(v, i));
+            check_pop(c, mark);
+        }
+    } else {
+        value_each_field(v, m) {
+            size_t mark = check_push_key(c, NULL, m->key);
+            check_scalar(c, r, m->value);
+            check_pop(c, mark);
+        }
+    }
+}
+
+static void walk_inner(struct check *c, const struct field *f, const struct value *v,
+                       const struct value *old)
+{
+    if (f->shape == SHAPE_ONE) {
+        check_walk(c, f->type, v, old);
+    } else if (f->shape == SHAPE_LIST) {
+        for (size_t i = 0; i < value_len(v); i++) {
+            size_t mark = check_push_index(c, NULL, i);
+            check_walk(c, f->type, value_item(v, i), value_item(old, i));
+            check_pop(c, mark);
+        }
+    } else {
+        value_each_field(v, m) {
+            size_t mark = check_push_key(c, NULL, m->key);
+            check_walk(c, f->type, m->value, value_get(old, m->key));
+            check_pop(c, mark);
+        }
+    }
+}
+
+void check_walk(struct check *c, const struct type *type, const struct value *object,
+                const struct value *old)
+{
+    if (!value_is(object, VALUE_OBJECT))
+        return;
+    for (uint32_t i = 0; i < type->nfields; i++) {
+        const struct field *f = &type->fields[i];
+        if (!(f->flags & (FIELD_NONEMPTY | FIELD_IMMUTABLE)))
+            continue;
+        size_t mark = check_push_str(c, f->name);
+        if ((f->flags & FIELD_NONEMPTY) && is_absent(value_get(object, f->name)))
+            check_required(c, NULL, NULL);
+        if ((f->flags & FIELD_IMMUTABLE) && old) {
+            const struct value *now = value_get(object, f->name), *then = value_get(old, f->name);
+            if (!(is_absent(now) && is_absent(then)) && !(now && then && value_eq(now, then)))
+                check_invalid(c, NULL, now ? now : value_null(c->arena), FIELD_IS_IMMUTABLE);
+        }
+        check_pop(c, mark);
+    }
+    value_each_field(object, m) {
+        const struct field *f = type_field(type, m->key);
+        if (!f || m->value->kind == VALUE_NULL || (!f->rules && f->kind != FIELD_MESSAGE))
+            continue;
+        size_t mark = check_push_str(c, m->key);
+        if (f->rules)
+            check_value(c, f, m->value);
+        if (f->kind == FIELD_MESSAGE)
+            walk_inner(c, f, m->value, value_get(old, m->key));
+        check_pop(c, mark);
+    }
+    if (type->rules && type->rules->check)
+        type->rules->check(c, object, old);
+}
+
+// Puts the faults together into the message that people see. Faults that read the same are said
+// once, as the originals do; all of them stay causes.
+static int finish(struct check *c)
+{
+    struct err *e = c->e;
+    const struct kind *k = c->kind;
+    struct str name = value_str_at(c->root, "metadata.name");
+    _cleanup_buf_ struct buf b = BUF_MAX(1 << 20);
+    _cleanup_buf_ struct buf body = BUF_MAX(1 << 20);
+    size_t said = 0;
+    for (size_t i = 0; i < e->ncauses; i++) {
+        bool again = false;
+        for (size_t j = 0; j < i && !again; j++)
+            again = !strcmp(e->causes[i].message, e->causes[j].message) &&
+                    !strcmp(e->causes[i].field ? e->causes[i].field : "",
+                            e->causes[j].field ? e->causes[j].field : "");
+        if (again)
+            continue;
+        buf_printf(&body, "%s%s%s%s", said++ ? ", " : "",
+                   e->causes[i].field ? e->causes[i].field : "", e->causes[i].field ? ": " : "",
+                   e->causes[i].message);
+    }
+    buf_str(&b, k->kind);
+    if (k->group.n)
+        buf_printf(&b, ".%.*s", STR_ARG(k->group));
+    buf_printf(&b, " \"%.*s\" is invalid: %s%s%s", STR_ARG(name), said > 1 ? "[" : "",
+               buf_cstr(&body), said > 1 ? "]" : "");
+    err_details(e, name, k->group, k->kind);
+    return err_set(e, ERR_INVALID, "%s", buf_cstr(&b));
+}
+
+int schema_validate_subresource(struct arena *a, const struct kind *kind, struct str subresource,
+                                struct value *object, const struct value *old, struct err *e)
+{
+    _cleanup_err_ struct err faults = ERR_INIT;
+    struct check c = {.arena = a,
+                      .kind = kind,
+                      .root = object,
+                      .old_root = old,
+                      .subresource = subresource,
+                      .e = &faults,
+                      .path = BUF_INIT};
+    check_metadata(&c);
+    if (str_eqc(subresource, "status")) {
+        const struct field *f = type_field(kind->type, STR("status"));
+        if (f && f->kind == FIELD_MESSAGE) {
+            size_t mark = check_push(&c, "status");
+            check_walk(&c, f->type, value_getc(object, "status"), value_getc(old, "status"));
+            check_pop(&c, mark);
+        }
+    } else {
+        check_walk(&c, kind->type, object, old);
+    }
+    buf_done(&c.path);
+    if (!c.faults)
+        return 0;
+    int code = finish(&c);
+    if (e)
+        err_move(e, &faults);
+    return code;
+}
+
+int schema_validate(struct arena *a, const struct kind *kind, struct value *object,
+                    const struct value *old, struct err *e)
+{
+    return schema_validate_subresource(a, kind, STR_NULL, object, old, e);
+}
