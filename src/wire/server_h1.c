@@ -308,7 +308,7 @@ static bool take_body(struct http_conn *c, struct http_exchange *x, struct str *
     return true;
 }
 
-// After the answer: the rest of the body, then the end of the exchange. False: not yet.
+// After the answer: the rest of the body, then the end of the exchange. False: no progress.
 static bool finish(struct http_conn *c, struct http_exchange *x)
 {
     if (!x->body_complete) {
@@ -316,6 +316,7 @@ static bool finish(struct http_conn *c, struct http_exchange *x)
             x->body_mode = BODY_DISCARD;
             x->body_paused = false;
             conn_deadline(c, BODY_SECONDS);
+            return true; // what has arrived goes first
         }
         if (c->keep_alive && c->body_left <= DISCARD_MAX && c->discarded <= DISCARD_MAX)
             return false;
