@@ -111,10 +111,10 @@ static void *keeper_run(void *arg)
 {
     struct embedded *x = arg;
     struct wal *w = &x->wal;
-    size_t stuck = 0; // number of closed segments when applying them failed: wait for another
+    size_t again = 0; // after a failure: not before so many segments are closed
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        bool behind = w->nclosed > KEEP_SEGMENTS && w->nclosed != stuck;
+        bool behind = w->nclosed > KEEP_SEGMENTS && w->nclosed >= again;
         if (behind) {
             struct wal_closed segments[APPLY_SEGMENTS];
             size_t n = w->nclosed - KEEP_SEGMENTS, had = w->nclosed;
@@ -125,10 +125,10 @@ static void *keeper_run(void *arg)
             if (apply(x, segments, n, &e) == 0) {
                 wal_cut(w, n);
                 malloc_trim(0); // LMDB's dirty pages and the segments read
-                stuck = 0;
+                again = 0;
             } else {
                 log_warn("store", "the log is not cut, and grows error=\"%s\"", e.message);
-                stuck = had;
+                again = had + had / 4 + 1;
             }
             pthread_mutex_lock(&w->lock);
         } else if (w->closing) {

@@ -118,16 +118,19 @@ static int file_make(struct wal *w, const char *path, uint64_t size, bool fill,
     return 0;
 }
 
-// Opens the spare if there is one that is large enough.
-static struct env_file *spare_take(struct wal *w, const char *path, uint64_t need)
+// Takes the spare, if there is one that is large enough, and gives it the name of an unfinished
+// segment. Under the lock: as soon as `spare` is false, the keeper may put another file under that
+// name.
+static struct env_file *spare_take(struct wal *w, const char *path, const char *to, uint64_t need)
 {
+    const struct env_ops *o = w->env->ops;
     struct env_file *f = NULL;
     pthread_mutex_lock(&w->lock);
-    bool there = w->spare && need <= w->segment_bytes;
-    if (there)
+    bool taken = w->spare && need <= w->segment_bytes && o->rename(w->env, path, to) == 0;
+    if (taken)
         w->spare = false;
     pthread_mutex_unlock(&w->lock);
-    if (!there || w->env->ops->file_open(w->env, path, ENV_READ | ENV_WRITE, 0, &f) < 0)
+    if (!taken || o->file_open(w->env, to, ENV_READ | ENV_WRITE, 0, &f) < 0)
         return NULL;
     return f;
 }
@@ -140,11 +143,10 @@ static int roll(struct wal *w, uint64_t first_revision, uint64_t need)
     uint64_t size = SEGMENT_HEADER + need;
     if (size < w->segment_bytes)
         size = w->segment_bytes;
-    struct str from = other_path(w, &a, "wal.spare");
-    struct env_file *f = spare_take(w, from.p, size);
+    struct str from = other_path(w, &a, "wal.new");
+    struct env_file *f = spare_take(w, other_path(w, &a, "wal.spare").p, from.p, size);
     int error = 0;
     if (!f) {
-        from = other_path(w, &a, "wal.new");
         error = file_make(w, from.p, size, false, &f);
         if (error)
             return is_full(error) ? -ENOSPC : error;

@@ -381,6 +381,57 @@ static void larger_than_a_segment(void **state)
     store_close(s);
 }
 
+// Segments rolled as fast as it goes, so that writer and keeper meet at the spare all the time.
+enum { FLOOD = 64, FLOOD_WRITES = 20000 };
+
+struct flood {
+    struct one ones[FLOOD];
+    char keys[FLOOD][16];
+    struct store *store;
+    int left, running; // the writer thread's
+    struct completion done;
+};
+
+static void flood_next(struct store_txn *t)
+{
+    struct flood *f = t->ctx;
+    BUG_ON(t->result != STORE_OK);
+    if (f->left-- > 0)
+        store_txn(f->store, t);
+    else if (--f->running == 0)
+        completion_signal(&f->done);
+}
+
+static void flood(void **state)
+{
+    (void)state;
+    static struct flood f;
+    struct store *s = suite_open(false);
+    store_close(s);
+    options.segment_bytes = 8 << 10;
+    f.store = s = open_or_fail();
+    f.left = FLOOD_WRITES - FLOOD;
+    f.running = FLOOD;
+    completion_init(&f.done);
+    for (int i = 0; i < FLOOD; i++) {
+        snprintf(f.keys[i], sizeof f.keys[i], "/key/%03d", i);
+        one_init(&f.ones[i], STORE_PUT, f.keys[i], "a value of some length", STORE_ANY);
+        f.ones[i].txn.complete = flood_next;
+        f.ones[i].txn.ctx = &f;
+    }
+    for (int i = 0; i < FLOOD; i++)
+        store_txn(s, &f.ones[i].txn);
+    completion_wait(&f.done);
+    completion_done(&f.done);
+    store_close(s);
+    for (int i = 0; i < FLOOD; i++)
+        blob_unref(f.ones[i].write.value);
+    assert_int_equal(dir_sum().segments, 2); // the keeper kept up, and found all intact
+    s = open_or_fail();
+    assert_int_equal(store_revision(s), 1 + FLOOD_WRITES);
+    store_close(s);
+}
+
 static void history_is_bounded(void **state)
 {
     (void)state;
@@ -418,6 +469,7 @@ int main(void)
         cmocka_unit_test(damaged_checkpoint_is_refused),
         cmocka_unit_test(missing_segment_is_refused),
         cmocka_unit_test(larger_than_a_segment),
+        cmocka_unit_test(flood),
         cmocka_unit_test(history_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
