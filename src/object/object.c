@@ -12,6 +12,8 @@
 #include "object/json.h"
 
 #define METADATA "\"metadata\":{"
+// Room for the list or the event around an object: what is published can be read again.
+enum { OBJECT_DEPTH = JSON_DEPTH - 6 };
 enum { METADATA_N = sizeof METADATA - 1 };
 
 // The string member `key` of the metadata whose tree is `m`, as an offset into the JSON; names are
@@ -66,6 +68,9 @@ int object_from_value(const struct kind *kind, struct str key, uint64_t revision
         return err_set(e, ERR_BAD_REQUEST, "Object 'apiVersion' is missing");
     if (!value_is(m, VALUE_OBJECT))
         return err_set(e, ERR_BAD_REQUEST, "the object has no metadata");
+    if (value_depth(v) > OBJECT_DEPTH)
+        return err_set(e, ERR_BAD_REQUEST, "the object is nested more than %d levels deep",
+                       OBJECT_DEPTH);
 
     _cleanup_buf_ struct buf b = BUF_INIT;
     buf_puts(&b, "{\"kind\":");

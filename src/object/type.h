@@ -37,8 +37,8 @@ enum field_flags {
     LIST_SET = 1 << 8,
     LIST_MAP = 1 << 9,
     MAP_ATOMIC = 1 << 10,       // x-kubernetes-map-type: atomic
-    FIELD_LIST_OF_LIST = 1 << 11, // map of string lists: a named list type in protobuf (Verbs, ExtraValue)
-    FIELD_INTEGER_BYTES = 1 << 12,
+    FIELD_LIST_OF_LIST = 1 << 11, // strings in a named Go list type, which is a message of its own in
+                                  // protobuf: the values of a map (ExtraValue), or the list (Verbs)
 };
 
 struct field {

@@ -343,6 +343,17 @@ bool value_eq(const struct value *a, const struct value *b)
     }
 }
 
+size_t value_depth(const struct value *v)
+{
+    size_t deepest = 0, n;
+    if (!value_is(v, VALUE_ARRAY) && !value_is(v, VALUE_OBJECT))
+        return 0;
+    for (uint32_t i = 0; i < v->n; i++)
+        if ((n = value_depth(v->kind == VALUE_ARRAY ? v->items[i] : v->members[i].value)) > deepest)
+            deepest = n;
+    return deepest + 1;
+}
+
 static uint64_t mix(uint64_t h, uint64_t v)
 {
     h = (h ^ v) * 0x9e3779b97f4a7c15u;

@@ -99,4 +99,6 @@ void value_remove(struct value *array, size_t at);
 
 // Deep equality: member order does not matter, 1 and 1.0 are equal, absent and null are different.
 bool value_eq(const struct value *a, const struct value *b);
+// Containers within containers: 0 for a scalar, 1 for [] and {}.
+size_t value_depth(const struct value *v);
 uint64_t value_hash(const struct value *v); // consistent with value_eq

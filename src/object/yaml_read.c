@@ -6,6 +6,7 @@
 // of YAML_NODES nodes for a document, so that nine lines of "billion laughs" end in an error.
 //
 // Errors are worded as go-yaml words them ("yaml: line 3: …"), because people search for that text.
+#include "object/base64.h"
 #include "object/json.h"
 #include "object/key_index.h"
 #include "object/yaml.h"
@@ -82,18 +83,6 @@ static size_t count(const struct value *v)
     return n;
 }
 
-static size_t depth_of(const struct value *v)
-{
-    size_t deepest = 0, d = 0;
-    value_each_item (v, it)
-        if ((d = depth_of(it)) > deepest)
-            deepest = d;
-    value_each_field (v, m)
-        if ((d = depth_of(m->value)) > deepest)
-            deepest = d;
-    return deepest + 1;
-}
-
 static struct str copy(struct builder *b, const void *p, size_t n)
 {
     return arena_str(b->a, str_n(p, n));
@@ -130,7 +119,7 @@ static int alias(struct builder *b, const yaml_event_t *ev, int depth, struct va
         int r = spend(b, line, count(v));
         if (r < 0)
             return r;
-        if (depth_of(v) + (size_t)depth > YAML_DEPTH)
+        if (value_depth(v) + (size_t)depth > YAML_DEPTH)
             return fail(b, line, "exceeded max depth%.*s", STR_NULL);
         *ret = value_clone(b->a, v);
         return 0;
@@ -148,39 +137,13 @@ static struct str tag_of(const yaml_event_t *ev)
 
 static int base64(struct builder *b, const yaml_event_t *ev, struct value **ret)
 {
-    struct str in = str_n(ev->data.scalar.value, ev->data.scalar.length);
-    char *out = arena_alloc(b->a, in.n + 1);
-    size_t n = 0, bits = 0, digits = 0;
-    uint32_t acc = 0;
-    bool end = false;
-    for (size_t i = 0; i < in.n; i++) {
-        static const char alphabet[] =
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        char c = in.p[i];
-        if (c == '\n' || c == '\r')
-            continue;
-        digits++;
-        if (c == '=') {
-            end = true;
-            continue;
-        }
-        const char *d = c ? strchr(alphabet, c) : NULL;
-        if (!d || end)
-            return fail(b, ev->start_mark.line + 1,
-                        "!!binary value contains invalid base64 data%.*s", STR_NULL);
-        acc = acc << 6 | (uint32_t)(d - alphabet);
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (char)(acc >> bits);
-        }
-    }
-    if (digits % 4 != 0)
-        return fail(b, ev->start_mark.line + 1, "!!binary value contains invalid base64 data%.*s",
-                    STR_NULL);
-    if (!json_utf8_valid(str_n(out, n)))
-        return fail(b, ev->start_mark.line + 1, "!!binary value is not UTF-8 text%.*s", STR_NULL);
-    *ret = value_str(b->a, str_n(out, n));
+    _cleanup_buf_ struct buf bytes = BUF_INIT;
+    size_t line = ev->start_mark.line + 1;
+    if (!base64_decode(&bytes, str_n(ev->data.scalar.value, ev->data.scalar.length)))
+        return fail(b, line, "!!binary value contains invalid base64 data%.*s", STR_NULL);
+    if (!json_utf8_valid(buf_view(&bytes)))
+        return fail(b, line, "!!binary value is not UTF-8 text%.*s", STR_NULL);
+    *ret = value_str(b->a, copy(b, bytes.p, bytes.n));
     return 0;
 }
 
