@@ -162,18 +162,30 @@ int link_delete(struct netlink *n, const char *name)
     return r == -ENODEV ? 0 : r;
 }
 
-int address_add(struct netlink *n, int index, struct in_addr address, unsigned prefix)
+static int address_change(struct netlink *n, uint16_t type, uint16_t flags, int index,
+                          struct in_addr address, unsigned prefix)
 {
     char buffer[MESSAGE_BYTES];
     struct ifaddrmsg *info;
-    struct nlmsghdr *m = start(buffer, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof *info, &info);
+    struct nlmsghdr *m = start(buffer, type, flags, sizeof *info, &info);
     info->ifa_family = AF_INET;
     info->ifa_prefixlen = (uint8_t)prefix;
     info->ifa_index = (uint32_t)index;
     mnl_attr_put(m, IFA_LOCAL, sizeof address, &address);
     mnl_attr_put(m, IFA_ADDRESS, sizeof address, &address);
-    int r = netlink_send(n, m);
+    return netlink_send(n, m);
+}
+
+int address_add(struct netlink *n, int index, struct in_addr address, unsigned prefix)
+{
+    int r = address_change(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, prefix);
     return r == -EEXIST ? 0 : r;
+}
+
+int address_del(struct netlink *n, int index, struct in_addr address, unsigned prefix)
+{
+    int r = address_change(n, RTM_DELADDR, 0, index, address, prefix);
+    return r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 int route_add(struct netlink *n, int index, struct in_addr destination, unsigned prefix,

@@ -31,6 +31,7 @@ int link_add_veth(struct netlink *n, const char *name, const char *peer, int net
 int link_up(struct netlink *n, int index);
 int link_delete(struct netlink *n, const char *name);          // -ENODEV is 0
 int address_add(struct netlink *n, int index, struct in_addr address, unsigned prefix); // -EEXIST is 0
+int address_del(struct netlink *n, int index, struct in_addr address, unsigned prefix); // -EADDRNOTAVAIL is 0
 // gateway 0: on-link. scope link then. -EEXIST is 0.
 int route_add(struct netlink *n, int index, struct in_addr destination, unsigned prefix, struct in_addr gateway);
 // Name of the device of the default route, into out (IFNAMSIZ); -ENOENT: there is none.
