@@ -1070,8 +1070,10 @@ static void write_columns(struct kind *k)
             fputs(", .priority = 1", out);
         if (c->source[0] == '@')
             fprintf(out, ", .function = column_%s", c->source + 1);
-        else
-            fprintf(out, ", .path = \"%s\"", c->source);
+        else {
+            fputs(", .path = ", out);
+            quote(c->source);
+        }
         fputs("},\n", out);
     }
     fputs("};\n", out);
@@ -1090,7 +1092,9 @@ static void write_kind(struct kind *k)
         for (int i = 0; i < k->nselects; i += 2) {
             fputs("    {", out);
             write_str(k->selects[i]);
-            fprintf(out, ", \"%s\"},\n", k->selects[i + 1]);
+            fputs(", ", out);
+            quote(k->selects[i + 1]);
+            fputs("},\n", out);
         }
         fputs("};\n", out);
     }

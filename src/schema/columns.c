@@ -1,8 +1,8 @@
 // Tables for people, the generic part: paths and the columns that every kind has. The functions of
 // particular kinds (a pod's status, a job's duration) are in columns_*.c.
 //
-// A cell of a column with a path is the value there, as JSON has it; a time is shown as an age, as
-// the originals do for CustomResourceDefinition columns of type date.
+// A cell of a column with a path is the value there, as JSON has it; what stands behind `|` in the
+// path is shown when nothing is there ("spec.nodeName|<none>").
 #include "schema/columns.h"
 #include "base/time.h"
 
@@ -159,6 +159,17 @@ struct value *schema_path(struct arena *a, const struct value *object, struct st
     return value_str(a, arena_str(a, buf_view(&b)));
 }
 
+// What a cell shows when nothing is at its path: the text behind `|`, in the column's type.
+static struct value *otherwise(struct arena *a, const struct column *c, struct str text)
+{
+    int64_t n;
+    if (str_eqc(c->type, "integer") && str_to_i64(text, &n))
+        return value_int(a, n);
+    if (str_eqc(c->type, "boolean") && (str_eqc(text, "false") || str_eqc(text, "true")))
+        return value_bool(a, str_eqc(text, "true"));
+    return text.p ? value_str(a, text) : value_strc(a, "");
+}
+
 struct value *schema_table_row(struct arena *a, const struct kind *kind, const struct value *object,
                                int64_t now)
 {
@@ -169,9 +180,10 @@ struct value *schema_table_row(struct arena *a, const struct kind *kind, const s
             value_push(a, row, c->function(a, object, now));
             continue;
         }
-        struct value *v = schema_path(a, object, str_of(c->path));
-        if (str_eqc(c->type, "date") && v->kind == VALUE_STRING)
-            v = age_of(a, value_string(v), now);
+        struct str fallback = str_of(c->path), path = str_cut(&fallback, '|');
+        struct value *v = schema_path(a, object, path);
+        if (v->kind == VALUE_NULL || (v->kind == VALUE_STRING && !v->n))
+            v = otherwise(a, c, fallback);
         value_push(a, row, v);
     }
     return row;

@@ -12,7 +12,7 @@ struct column {
     struct str format;      // "name" for the Name column, else absent
     struct str description; // or absent
     int priority;           // 1: only with -o wide
-    const char *path;       // "status.phase", "spec.rules[*].host"; NULL: function
+    const char *path;       // "status.phase|<none>": behind | what is shown when absent; NULL: function
     column_function *function;
 };
 
