@@ -139,12 +139,12 @@ static int64_t monotonic_ms(void)
     return (int64_t)(env_mono(env_system()) / NS_PER_MS);
 }
 
-// Writes `in`, reads everything, within the time.
-static int converse(int to, int from, struct str in, struct buf *out, struct err *e)
+// Writes `in` and closes *to (-1 then), reads everything, within the time.
+static int converse(int *to, int from, struct str in, struct buf *out, struct err *e)
 {
     int64_t deadline = monotonic_ms() + TIMEOUT_S * 1000;
     for (;;) {
-        struct pollfd fds[] = {{from, POLLIN, 0}, {in.n > 0 ? to : -1, POLLOUT, 0}};
+        struct pollfd fds[] = {{from, POLLIN, 0}, {*to, POLLOUT, 0}};
         int64_t left = deadline - monotonic_ms();
         int n = left > 0 ? poll(fds, 2, (int)left) : 0;
         if (n < 0 && errno == EINTR)
@@ -152,8 +152,12 @@ static int converse(int to, int from, struct str in, struct buf *out, struct err
         if (n <= 0)
             return err_set(e, ERR_TIMEOUT, "no answer within %d s", TIMEOUT_S);
         if (fds[1].revents) {
-            ssize_t written = write(to, in.p, in.n);
+            ssize_t written = write(*to, in.p, in.n);
             in = written > 0 ? str_from(in, (size_t)written) : STR_NULL;
+            if (in.n == 0) { // a plugin reads to the end
+                close(*to);
+                *to = -1;
+            }
         }
         if (!fds[0].revents)
             continue;
@@ -249,9 +253,9 @@ static int run_plugin(const struct cni *c, struct arena *a, const char *command,
                       const struct value *conf, const struct pod_network_request *r,
                       struct str *ret_output, struct err *e)
 {
-    const char *path;
+    const char *path = NULL;
     struct str type = value_str_at(conf, "type");
-    int fds[2], status = 0, result = find_plugin(c, a, type, &path, e);
+    int fds[2] = {-1, -1}, status = 0, result = find_plugin(c, a, type, &path, e);
     pid_t pid;
     if (result < 0)
         return result;
@@ -260,8 +264,9 @@ static int run_plugin(const struct cni *c, struct arena *a, const char *command,
         return err_errno(e, -result, "starting the CNI plugin %s", path);
     _cleanup_buf_ struct buf out = BUF_MAX(OUTPUT_MAX);
     // The configuration is smaller than a pipe, or is written as the plugin reads.
-    result = converse(fds[0], fds[1], json_text(a, conf), &out, e);
-    close(fds[0]);
+    result = converse(&fds[0], fds[1], json_text(a, conf), &out, e);
+    if (fds[0] >= 0)
+        close(fds[0]);
     close(fds[1]);
     if (result < 0)
         kill(pid, SIGKILL);
