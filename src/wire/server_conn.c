@@ -88,13 +88,28 @@ static void conn_free(struct http_conn *c)
     server_conn_gone(sl);
 }
 
+// The peer is to read why: closing at once, with its bytes unread, would destroy the alert on its
+// way.
+static void handshake_failed(struct http_conn *c)
+{
+    if (c->s.error != -EPROTO)
+        return;
+    if (stream_drop_tls(&c->s))
+        outq_str(&c->s.out, STR("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
+                                "Client sent an HTTP request to an HTTPS server.\n"));
+    c->closing = c->linger = true;
+}
+
 // True when the handshake is over.
 static bool handshaken(struct http_conn *c)
 {
     if (!c->s.handshaking)
         return true;
-    if (stream_handshake(&c->s) != 1)
-        return false;
+    int code = stream_handshake(&c->s);
+    if (code < 0)
+        handshake_failed(c);
+    if (code != 1)
+        return !c->s.handshaking && !c->s.error;
     c->peer = tls_peer_new(c->s.ssl);
     if (tls_is_h2(c->s.ssl))
         h2_start(c);

@@ -18,7 +18,13 @@
 #include <nghttp2/nghttp2.h>
 #include <string.h>
 
-enum { STREAMS = 250, OUT_MAX = 64 << 10, STREAM_WINDOW = 256 << 10, CONN_WINDOW = 2 << 20 };
+enum {
+    STREAMS = 250,
+    OUT_MAX = 64 << 10,
+    DISCARD_MAX = 4 << 20,
+    STREAM_WINDOW = 256 << 10,
+    CONN_WINDOW = 2 << 20
+};
 enum { RESETS = 500, RESETS_PER_SECOND = 50, FIELDS = 64, FIELD_OVERHEAD = 32 };
 
 // --- output
@@ -29,19 +35,30 @@ static nghttp2_nv field(const char *name, size_t n, struct str value)
                         NGHTTP2_NV_FLAG_NONE};
 }
 
+// A request answered before it was whole. RFC 9113 8.1 allows to end the answer and reset the
+// stream at once, but clients (curl 7.88) then lose the answer. So what still comes is thrown away,
+// and the stream reset only after DISCARD_MAX of it. An answer below 400 is also held back until
+// then, since such a client stops to read, window updates included, when it has the whole of it;
+// from 400 on it stops to send instead.
+static bool may_end(const struct http_exchange *x)
+{
+    return !x->hold || x->body_complete || x->discarded > DISCARD_MAX;
+}
+
 static ssize_t read_body(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t length,
                          uint32_t *flags, nghttp2_data_source *source, void *ctx)
 {
     struct http_exchange *x = source->ptr;
     (void)h2, (void)id, (void)buf, (void)ctx;
-    if (!x->out.n && !x->out_end) {
+    bool end = x->out_end;
+    if (end ? !may_end(x) : !x->out.n) {
         x->out_deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
     size_t n = x->out.n < length ? x->out.n : length;
     if (n)
         *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (x->out_end && n == x->out.n)
+    if (end && n == x->out.n)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     return (ssize_t)n;
 }
@@ -83,7 +100,8 @@ static void h2_head(struct http_exchange *x, int status, const struct http_heade
             "content-length", 14,
             str_n(number, (size_t)snprintf(number, sizeof number, "%lld", (long long)length)));
     nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_body};
-    bool body = length != 0 && !x->head_only;
+    x->hold = status < 400 && !x->body_complete;
+    bool body = (length != 0 && !x->head_only) || !may_end(x);
     // nghttp2 copies the fields and makes the names lower case. Failing means out of memory or a
     // stream that is gone: the exchange ends.
     if (nghttp2_submit_response(x->conn->h2, x->stream_id, nv, n, body ? &provider : NULL) != 0)
@@ -113,6 +131,12 @@ static void h2_blob(struct http_exchange *x, struct blob *bytes)
 static void h2_end(struct http_exchange *x)
 {
     x->out_end = true;
+    if (!x->body_complete) {
+        nghttp2_session_consume(x->conn->h2, x->stream_id, x->early.n);
+        buf_done(&x->early);
+        x->body_mode = BODY_DISCARD;
+        x->body_paused = false;
+    }
     resume(x);
 }
 
@@ -128,6 +152,13 @@ static const struct exchange_ops h2_ops = {
     .end = h2_end,
     .pending = h2_pending,
 };
+
+static void reset(struct http_exchange *x, uint32_t code)
+{
+    if (!x->reset)
+        nghttp2_submit_rst_stream(x->conn->h2, NGHTTP2_FLAG_NONE, x->stream_id, code);
+    x->reset = true;
+}
 
 // --- input
 
@@ -231,6 +262,7 @@ static int frame_received(nghttp2_session *h2, const nghttp2_frame *frame, void 
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM && !x->body_complete) {
         x->body_complete = true;
         c->bodies--;
+        resume(x);
     }
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         dispatch(x);
@@ -255,6 +287,12 @@ static int data_received(nghttp2_session *h2, uint8_t flags, int32_t id, const u
         exchange_input(x, str_n(data, n));
     }
     nghttp2_session_consume(h2, id, n);
+    if (x && x->out_end && (x->discarded += n) > DISCARD_MAX) {
+        if (x->hold)
+            resume(x);
+        else
+            reset(x, NGHTTP2_NO_ERROR);
+    }
     return 0;
 }
 
@@ -265,9 +303,8 @@ static int frame_sent(nghttp2_session *h2, const nghttp2_frame *frame, void *ctx
         !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     struct http_exchange *x = of_stream(h2, frame->hd.stream_id);
-    // Answered before the request was whole: tell the client to stop sending (RFC 9113 8.1).
-    if (x && !x->body_complete)
-        nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    if (x && !x->body_complete && x->discarded > DISCARD_MAX)
+        reset(x, NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -334,10 +371,8 @@ static void look_at_exchanges(struct http_conn *c)
         struct http_exchange *x = container_of(n, struct http_exchange, link);
         if (!x->aborted) {
             deliver(c, x);
-        } else if (!x->reset) {
-            x->reset = true;
-            nghttp2_submit_rst_stream(c->h2, NGHTTP2_FLAG_NONE, x->stream_id,
-                                      NGHTTP2_INTERNAL_ERROR);
+        } else {
+            reset(x, NGHTTP2_INTERNAL_ERROR);
         }
     }
 }
@@ -382,7 +417,7 @@ void h2_expired(struct http_conn *c)
     // Requests whose body has stalled. Open-ended streams may be silent for as long as they like.
     list_each (&c->exchanges, n) {
         struct http_exchange *x = container_of(n, struct http_exchange, link);
-        if (!x->body_complete && x->body_mode == BODY_WHOLE)
+        if (!x->body_complete && (x->body_mode == BODY_WHOLE || x->body_mode == BODY_DISCARD))
             http_abort(x);
     }
 }

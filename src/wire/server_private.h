@@ -59,10 +59,10 @@ struct http_exchange {
     void (*drain)(struct http_exchange *x);
     // HTTP/2.
     int32_t stream_id;
-    size_t header_bytes;
+    size_t header_bytes, discarded;
     size_t cap_headers;
     struct outq out;
-    bool out_end, out_deferred, reset, too_big;
+    bool out_end, out_deferred, hold, reset, too_big;
     struct buf early; // body that came before the handler asked for it; bounded by the window
 };
 

@@ -85,6 +85,16 @@ int stream_handshake(struct stream *s)
     return s->error;
 }
 
+bool stream_drop_tls(struct stream *s)
+{
+    bool http = ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
+    SSL_free(s->ssl);
+    s->ssl = NULL;
+    s->handshaking = false;
+    s->error = 0;
+    return http;
+}
+
 ssize_t stream_read(struct stream *s, char *p, size_t n)
 {
     if (s->error)
