@@ -148,7 +148,7 @@ static bool is_directive(struct str key)
 }
 
 // A part of the patch that meets nothing in the document: its directives and nulls have no object.
-// NULL: an item that was only there to be deleted.
+// NULL: something with $patch, which speaks of what is not there.
 static struct value *plain(struct arena *a, const struct value *patch)
 {
     if (value_is(patch, VALUE_ARRAY)) {
@@ -162,8 +162,7 @@ static struct value *plain(struct arena *a, const struct value *patch)
     }
     if (!value_is(patch, VALUE_OBJECT))
         return (struct value *)patch;
-    const struct value *directive = value_getc(patch, "$patch");
-    if (str_eqc(value_string(directive), "delete"))
+    if (value_getc(patch, "$patch"))
         return NULL;
     struct value *v = value_object(a);
     value_each_field (patch, m) {
@@ -173,8 +172,7 @@ static struct value *plain(struct arena *a, const struct value *patch)
         if (member)
             value_push_member(a, v, m->key, member);
     }
-    // An item of a list that was nothing but {"$patch": "replace"}.
-    return directive && !v->n ? NULL : v;
+    return v;
 }
 
 // All items of both lists are of one type, and no lists. *ret is a sample, NULL when both are
@@ -185,7 +183,7 @@ static int element_type(struct merger *m, const struct value *a, const struct va
     *ret = NULL;
     for (int side = 0; side < 2; side++)
         value_each_item (side ? b : a, it) {
-            if (it->kind == VALUE_ARRAY)
+            if (!*ret && it->kind == VALUE_ARRAY)
                 return fail(m, ERR_INVALID, "lists of lists are not supported");
             if (!*ret)
                 *ret = it;

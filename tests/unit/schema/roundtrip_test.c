@@ -1,6 +1,7 @@
-// The fixtures of tests/golden/roundtrip, as the originals wrote them: each object as JSON, YAML and
-// protobuf, and every one of the three made from every other. YAML and protobuf to the byte; JSON as
-// the same tree (member order is Go's declaration order there, which the tables do not have).
+// The fixtures of tests/golden/roundtrip, as the originals wrote them: each object as JSON, YAML
+// and protobuf, and every one of the three made from every other. YAML and protobuf to the byte;
+// JSON as the same tree (member order is Go's declaration order there, which the tables do not
+// have).
 #include "base/env.h"
 #include "object/protobuf.h"
 #include "object/yaml.h"
@@ -35,8 +36,7 @@ static const struct type *type_of(struct str name)
     group = str_sub(group, 0, (size_t)dot2);
     if (str_eqc(group, "core"))
         return type_by_kind(version, kind);
-    return type_by_kind(
-        arena_printf(&a, "%.*s/%.*s", STR_ARG(group), STR_ARG(version)), kind);
+    return type_by_kind(arena_printf(&a, "%.*s/%.*s", STR_ARG(group), STR_ARG(version)), kind);
 }
 
 static void same_tree(struct str name, const char *what, struct arena *a, struct value *is,
@@ -55,8 +55,8 @@ static void same_bytes(struct str name, const char *what, struct str is, struct 
     if (at == is.n && at == want.n)
         return;
     size_t from = at > 40 ? at - 40 : 0;
-    fail_msg("%.*s: %s differs at byte %zu of %zu (%zu):\nis  %.*s\nnot %.*s", STR_ARG(name), what, at,
-             want.n, is.n, STR_ARG(str_sub(is, from, 80)), STR_ARG(str_sub(want, from, 80)));
+    fail_msg("%.*s: %s differs at byte %zu of %zu (%zu):\nis  %.*s\nnot %.*s", STR_ARG(name), what,
+             at, want.n, is.n, STR_ARG(str_sub(is, from, 80)), STR_ARG(str_sub(want, from, 80)));
 }
 
 static void one(struct str name)
