@@ -32,7 +32,7 @@
 
 enum {
     KEEP_SEGMENTS = 1,  // closed ones left in the log, for history across a restart
-    APPLY_SEGMENTS = 4, // at the most in one LMDB transaction: bounds its memory
+    APPLY_SEGMENTS = 8, // at the most in one LMDB transaction: bounds its memory
 };
 static const char version_text[] = "coracle store 1\n";
 

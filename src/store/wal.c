@@ -20,8 +20,10 @@
 //  5. fsync is never tried again after it failed: the kernel may have dropped the pages, and a
 //  second
 //     call would report success.
-//  6. Recovery syncs the last segment before anybody reads: what a killed process left in the page
-//     cache must not be shown, then lost.
+//  6. Recovery makes durable what it found before anybody reads: what a killed process left in the
+//     page cache must not be shown, then lost. It writes the last frame again first, since after a
+//     failed fsync the cache may hold bytes that are marked clean but are not on the disk; and it
+//     syncs the directory.
 //
 // Assumed of the disk: a sector that is rewritten with the same bytes around new ones keeps those
 // (each 8-byte-aligned frame begins where the last one ended, usually within a sector).
@@ -302,9 +304,11 @@ static int read_file(struct wal *w, const char *path, struct str *ret, struct er
     return 0;
 }
 
-// Hands over the frames from offset *at on, while they are intact and follow *revision.
+// Hands over the frames from offset *at on, while they are intact and follow *revision. *ret_frame
+// (optional) is where the last one begins.
 static int read_frames(struct str bytes, const struct segment_header *h, uint64_t skip,
-                       uint64_t *revision, size_t *at, wal_frame_fn *fn, void *ctx, struct err *e)
+                       uint64_t *revision, size_t *at, size_t *ret_frame, wal_frame_fn *fn,
+                       void *ctx, struct err *e)
 {
     struct frame f;
     while (frame_read(str_from(bytes, *at), h->salt, &f) && f.first == *revision + 1) {
@@ -316,6 +320,8 @@ static int read_frames(struct str bytes, const struct segment_header *h, uint64_
                 return code;
         }
         *revision = last;
+        if (ret_frame)
+            *ret_frame = *at;
         *at += size;
     }
     return 0;
@@ -341,7 +347,7 @@ int wal_read_closed(struct wal *w, const struct wal_closed *which, wal_frame_fn 
     } else {
         uint64_t revision = h.first_revision - 1;
         size_t at = SEGMENT_HEADER;
-        code = read_frames(bytes, &h, 0, &revision, &at, fn, ctx, e);
+        code = read_frames(bytes, &h, 0, &revision, &at, NULL, fn, ctx, e);
         if (!code && revision != which->last)
             code = damaged(e, path, at, "a record that was written is not intact");
     }
@@ -380,6 +386,23 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+// Opens the last segment for writing. Invariant 6.
+static int make_durable(struct wal *w, struct str path, struct str last_frame, size_t at,
+                        struct err *e)
+{
+    const struct env_ops *o = w->env->ops;
+    int error = o->file_open(w->env, path.p, ENV_READ | ENV_WRITE, 0, &w->file);
+    if (!error && last_frame.n) {
+        ssize_t put = o->file_pwrite(w->file, last_frame.p, last_frame.n, at);
+        error = put < 0 ? (int)put : 0;
+    }
+    if (!error && !w->no_sync)
+        error = o->file_sync(w->file);
+    if (!error && !w->no_sync)
+        error = o->sync_dir(w->env, w->dir);
+    return error ? err_errno(e, error, "opening log segment %s", path.p) : 0;
+}
+
 // One segment of recovery; `last`: no other follows.
 static int recover_segment(struct wal *w, uint64_t sequence, bool last, uint64_t skip,
                            uint64_t *revision, wal_frame_fn *fn, void *ctx, struct err *e)
@@ -387,7 +410,7 @@ static int recover_segment(struct wal *w, uint64_t sequence, bool last, uint64_t
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct str path = segment_path(w, &a, sequence), bytes = STR_NULL;
     struct segment_header h;
-    size_t at = SEGMENT_HEADER;
+    size_t at = SEGMENT_HEADER, frame = SEGMENT_HEADER;
     int code = read_file(w, path.p, &bytes, e);
     if (code)
         return code;
@@ -400,7 +423,7 @@ static int recover_segment(struct wal *w, uint64_t sequence, bool last, uint64_t
                        "log segment %s begins with revision %lu, but the log before it ends with "
                        "revision %lu",
                        path.p, (unsigned long)h.first_revision, (unsigned long)*revision);
-    code = read_frames(bytes, &h, skip, revision, &at, fn, ctx, e);
+    code = read_frames(bytes, &h, skip, revision, &at, &frame, fn, ctx, e);
     if (code)
         return err_wrap(e, e, "log segment %s", path.p);
     if (!last)
@@ -411,11 +434,9 @@ static int recover_segment(struct wal *w, uint64_t sequence, bool last, uint64_t
         if (frame_read(str_from(bytes, after), h.salt, &f) && f.first > *revision)
             return damaged(e, path, at, "an intact record follows one that is not");
     }
-    int error = w->env->ops->file_open(w->env, path.p, ENV_READ | ENV_WRITE, 0, &w->file);
-    if (!error && !w->no_sync)
-        error = w->env->ops->file_sync(w->file); // invariant 6
-    if (error)
-        return err_errno(e, error, "opening log segment %s", path.p);
+    code = make_durable(w, path, str_sub(bytes, frame, at - frame), frame, e);
+    if (code)
+        return code;
     w->sequence = sequence;
     w->salt = h.salt;
     w->at = at;
