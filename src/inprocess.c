@@ -1,6 +1,6 @@
-// See inprocess.h. A call runs on the caller's thread as far as it can; while the store commits, the thread waits
-// on a completion that the store's writer signals. In simulation the memory store commits at once and nothing
-// ever waits.
+// See inprocess.h. A call runs on the caller's thread as far as it can; while the store commits,
+// the thread waits on a completion that the store's writer signals. In simulation the memory store
+// commits at once and nothing ever waits.
 #include "inprocess.h"
 #include "base/thread.h"
 
@@ -47,7 +47,7 @@ static int call(struct client *base, const struct api_request *r, struct api_ans
     return result;
 }
 
-// --- watching --------------------------------------------------------------------------------------
+// --- watching ---
 
 struct client_watch {
     struct api_watch *watch;
@@ -110,8 +110,7 @@ struct client *inprocess_client_new(struct apiserver *s, struct env *env, const 
     list[ngroups] = STR("system:authenticated");
     c->base = (struct client){&ops, env, arena_str(&c->arena, str_of(name))};
     c->server = s;
-    c->who = (struct identity){.user = arena_str(&c->arena, str_of(user)),
-                               .groups = list,
-                               .ngroups = ngroups + 1};
+    c->who = (struct identity){
+        .user = arena_str(&c->arena, str_of(user)), .groups = list, .ngroups = ngroups + 1};
     return &c->base;
 }

@@ -1,5 +1,5 @@
-// The in-process transport of client.h: calls go straight to the API server's entry below HTTP. It stands
-// here, beside the roles, because neither room may know the other.
+// The in-process transport of client.h: calls go straight to the API server's entry below HTTP. It
+// stands here, beside the roles, because neither room may know the other.
 #pragma once
 #include "apiserver/apiserver.h"
 #include "client/client.h"

@@ -152,8 +152,7 @@ static int (*const methods[])(struct authn *, struct arena *, const struct http_
     by_nothing,
 };
 
-// --- impersonation
-// ---------------------------------------------------------------------------------
+// --- impersonation ---
 
 static int may_impersonate(struct authz *z, const struct identity *who, struct str group,
                            struct str resource, struct str subresource, struct str ns,

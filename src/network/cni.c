@@ -32,8 +32,7 @@ struct cni {
     const struct value *list; // {"cniVersion","name","plugins":[…]}
 };
 
-// --- loading
-// -------------------------------------------------------------------------------------------
+// --- loading ---
 
 static bool is_conf(const char *name)
 {
@@ -114,8 +113,7 @@ void cni_free(struct cni *c)
     free(c);
 }
 
-// --- one plugin
-// ------------------------------------------------------------------------------------------
+// --- one plugin ---
 
 static int find_plugin(const struct cni *c, struct arena *a, struct str type, const char **ret,
                        struct err *e)
@@ -280,8 +278,7 @@ static int run_plugin(const struct cni *c, struct arena *a, const char *command,
     return 0;
 }
 
-// --- lists
-// -----------------------------------------------------------------------------------------------
+// --- lists ---
 
 static struct value *port_mappings(struct arena *a, const struct pod_network_request *r)
 {

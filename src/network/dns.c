@@ -73,8 +73,7 @@ struct query {
     struct dns_answer partial;
 };
 
-// --- sending
-// -----------------------------------------------------------------------------------------
+// --- sending ---
 
 static void connection_free(struct connection *c)
 {
@@ -148,8 +147,7 @@ static void reply(struct dns_server *s, struct connection *c, const struct socka
         send_udp(s, to, message, n);
 }
 
-// --- the cache
-// -----------------------------------------------------------------------------------------
+// --- the cache ---
 
 static void cache_clear(void *ctx)
 {
@@ -204,8 +202,7 @@ static void to_cache(struct dns_server *s, const struct dns_question *q, size_t 
     free(map_set(&s->cache, cache_key(key, q), c));
 }
 
-// --- questions
-// -----------------------------------------------------------------------------------------
+// --- questions ---
 
 static void query_free(struct query *q)
 {
@@ -370,8 +367,7 @@ static void on_udp(struct loop_fd *fd, unsigned ready)
         on_question(s, NULL, &s->from[i], s->in[i], s->messages[i].msg_len);
 }
 
-// --- TCP
-// -----------------------------------------------------------------------------------------------
+// --- TCP ---
 
 static void on_idle(struct loop_timer *t)
 {
@@ -440,8 +436,7 @@ static void on_accept(struct loop_fd *fd, unsigned ready)
     loop_timer_in(s->loop, &c->idle, TCP_IDLE_NS);
 }
 
-// --- life
-// ----------------------------------------------------------------------------------------------
+// --- life ---
 
 static int listen_on(struct dns_server *s, struct loop_fd *f, int type,
                      const struct sockaddr_in *at, struct str text, struct err *e)

@@ -114,8 +114,7 @@ int dns_parse(const uint8_t *p, size_t n, struct dns_question *ret)
     return read_edns(p, n, ret);
 }
 
-// --- writing
-// -----------------------------------------------------------------------------------------
+// --- writing ---
 
 struct writer {
     uint8_t *out;
@@ -317,8 +316,7 @@ size_t dns_write_query(uint8_t *out, size_t max, uint16_t id, struct str name, u
     return w.full ? 0 : w.n;
 }
 
-// --- upstream answers
-// --------------------------------------------------------------------------------
+// --- upstream answers ---
 
 bool dns_walk_start(struct dns_walk *w, const uint8_t *p, size_t n, enum dns_rcode *ret_rcode)
 {

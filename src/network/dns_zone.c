@@ -78,8 +78,7 @@ static void add_address(struct lookup *l, struct str owner, uint32_t address)
          &(struct dns_record){.type = DNS_A, .ttl = TTL, .owner = owner, .address = address});
 }
 
-// --- endpoints of headless services
-// --------------------------------------------------------------------
+// --- endpoints of headless services ---
 
 // "10-244-0-5" where the endpoint has no hostname of its own.
 static struct str endpoint_name(struct arena *a, const struct value *endpoint, struct str address)
@@ -161,8 +160,7 @@ static void answer_endpoint_port(struct lookup *l, const struct value *slice,
     }
 }
 
-// --- names
-// ---------------------------------------------------------------------------------------------
+// --- names ---
 
 // "a.b.c" into labels; returns their number, 0 for too many.
 static size_t split(struct str name, struct str *labels)
@@ -268,8 +266,7 @@ static struct str resolve_inside(struct lookup *l, const struct str *labels, siz
     return STR_NULL;
 }
 
-// --- addresses to names
-// ----------------------------------------------------------------------------------
+// --- addresses to names ---
 
 static void answer_pointer(struct lookup *l, struct str target)
 {
@@ -318,8 +315,7 @@ static bool resolve_address(struct lookup *l, const struct str *labels, size_t n
     return l->exists;
 }
 
-// --- the whole
-// -------------------------------------------------------------------------------------------
+// --- the whole ---
 
 // Cuts the domain off; false: the name is not below it.
 static bool below_domain(const struct dns_zone *z, struct str name, struct str *ret)
@@ -385,8 +381,7 @@ enum dns_zone_result dns_zone_resolve(struct dns_zone *z, struct arena *a, struc
     return DNS_ZONE_ANSWERED;
 }
 
-// --- indexes
-// ---------------------------------------------------------------------------------------------
+// --- indexes ---
 
 static void index_service(struct arena *a, const struct object *o,
                           void (*emit)(void *ctx, struct str value), void *ctx)

@@ -92,8 +92,7 @@ static int commit(struct nft_batch *b, struct err *e)
     return r;
 }
 
-// --- what a pod has now
-// ------------------------------------------------------------------------------
+// --- what a pod has now ---
 
 struct owned {
     uint32_t pod;

@@ -22,8 +22,7 @@ struct nft_batch {
     unsigned depth;
 };
 
-// --- attributes
-// --------------------------------------------------------------------------------------
+// --- attributes ---
 
 static void *at(struct nft_batch *b, size_t offset)
 {
@@ -71,8 +70,7 @@ static void close_nest(struct nft_batch *b)
         ((struct nlattr *)at(b, start))->nla_len = (uint16_t)(b->b.n - start);
 }
 
-// --- messages
-// ----------------------------------------------------------------------------------------
+// --- messages ---
 
 static void open_raw(struct nft_batch *b, uint16_t type, uint16_t flags, uint8_t family,
                      uint16_t res_id)
@@ -200,8 +198,7 @@ int nft_commit(struct netlink *n, struct nft_batch *b, struct err *e)
     return r;
 }
 
-// --- tables, chains, sets
-// ----------------------------------------------------------------------------
+// --- tables, chains, sets ---
 
 static void table_message(struct nft_batch *b, uint16_t type, uint16_t flags)
 {
@@ -341,8 +338,7 @@ void nft_set_flush(struct nft_batch *b, const char *set)
     element_message(b, NFT_MSG_DELSETELEM, 0, &s, NULL);
 }
 
-// --- dump
-// --------------------------------------------------------------------------------------------
+// --- dump ---
 
 struct dump {
     const struct nft_set *set;
@@ -409,8 +405,7 @@ int nft_set_each(struct netlink *n, const char *table, const struct nft_set *s,
     return netlink_exchange(n, h, dump_message, &d);
 }
 
-// --- rules
-// -------------------------------------------------------------------------------------------
+// --- rules ---
 
 static uint32_t reg_code(unsigned reg)
 {

@@ -35,8 +35,7 @@ struct service_proxy {
     bool whole; // the kernel's state is unknown: make the table anew
 };
 
-// --- desired state
-// -----------------------------------------------------------------------------------
+// --- desired state ---
 
 struct builder {
     struct service_proxy *p;
@@ -230,8 +229,7 @@ static void programmed_free(struct programmed *g)
     free(g);
 }
 
-// --- into the kernel
-// ---------------------------------------------------------------------------------
+// --- into the kernel ---
 
 static void forget_all(struct service_proxy *p)
 {

@@ -66,8 +66,7 @@ struct proxy_rules {
     size_t nstale;
 };
 
-// --- fixed part
-// --------------------------------------------------------------------------------------
+// --- fixed part ---
 
 static void load_key(struct nft_batch *b, bool any_address)
 {
@@ -175,8 +174,7 @@ static void fixed_part(struct nft_batch *b)
     look_up(b, "filter-output", &unserved, true, true);
 }
 
-// --- chains by shape
-// ---------------------------------------------------------------------------------
+// --- chains by shape ---
 
 static void set_mark(struct nft_batch *b)
 {
@@ -253,8 +251,7 @@ static const char *chain_of(struct proxy_rules *r, const struct frontend *f, cha
     return out;
 }
 
-// --- elements
-// ----------------------------------------------------------------------------------------
+// --- elements ---
 
 static struct nft_element key_of(const struct frontend *f)
 {
@@ -378,8 +375,7 @@ void proxy_rules_replace(struct proxy_rules *r, const struct frontend *from, siz
     }
 }
 
-// --- batches
-// -----------------------------------------------------------------------------------------
+// --- batches ---
 
 int proxy_rules_new(const char *table, struct str pod_cidr, struct proxy_rules **ret, struct err *e)
 {
