@@ -54,6 +54,7 @@ struct informer {
     uint64_t revision, backoff;
     bool listing, heard;
     _Atomic(bool) synced;
+    _Atomic(uint64_t) applied; // the revision that readers can rely on
 };
 
 struct waiter {
@@ -150,48 +151,80 @@ static void notify(struct informer *i, struct object *old, struct object *new)
     }
 }
 
-// One change: the tree and the indexes under the lock, then the handlers without it.
-static void apply(struct informer *i, struct str key, struct object *new)
+// The tree and the indexes; the former object comes back as a reference.
+static struct object *replace(struct informer *i, struct str key, struct object *new)
 {
     pthread_mutex_lock(&i->lock);
-    _cleanup_object_ struct object *old = object_ref(ptree_get(&tree_ops, i->tree, key));
-    if (old == new) {
-        pthread_mutex_unlock(&i->lock);
-        return;
+    struct object *old = object_ref(ptree_get(&tree_ops, i->tree, key));
+    if (old != new) {
+        index_all(i, old, new);
+        if (new)
+            ptree_put_in(&tree_ops, &i->tree, new);
+        else
+            ptree_del_in(&tree_ops, &i->tree, key);
     }
-    index_all(i, old, new);
-    if (new)
-        ptree_put_in(&tree_ops, &i->tree, new);
-    else
-        ptree_del_in(&tree_ops, &i->tree, key);
     pthread_mutex_unlock(&i->lock);
-    if (old && new && old->revision == new->revision)
-        return;
-    notify(i, old, new);
+    return old;
 }
 
-// The initial events are complete: what is not among them is gone, what differs is told. Both trees
-// are walked side by side, in key order; removals come at their place among the additions.
-static void swap_in(struct informer *i)
+static bool same(const struct object *old, const struct object *new)
 {
-    struct ptree *was = ptree_ref(i->tree), *fresh = TAKE_PTR(i->fresh);
+    return old == new || (old && new && old->revision == new->revision);
+}
+
+static void raise_applied(struct informer *i, uint64_t revision)
+{
+    if (revision > i->applied)
+        i->applied = revision;
+}
+
+// One change: readers first, then the handlers.
+static void apply(struct informer *i, struct str key, struct object *new, uint64_t revision)
+{
+    _cleanup_object_ struct object *old = replace(i, key, new);
+    raise_applied(i, revision);
+    if (!same(old, new))
+        notify(i, old, new);
+}
+
+// Walks two trees side by side in key order; fn gets what differs.
+static void compare(struct informer *i, struct ptree *was, struct ptree *now,
+                    void (*fn)(struct informer *i, struct object *old, struct object *new))
+{
     struct ptree_cursor a, b;
     struct object *old = ptree_seek(&a, &tree_ops, was, STR_NULL);
-    struct object *new = ptree_seek(&b, &tree_ops, fresh, STR_NULL);
+    struct object *new = ptree_seek(&b, &tree_ops, now, STR_NULL);
     while (old || new) {
         int order = !old ? 1 : !new ? -1 : str_cmp(informer_key(old), informer_key(new));
         if (order < 0)
-            apply(i, informer_key(old), NULL);
-        else
-            apply(i, informer_key(new), new);
+            fn(i, old, NULL);
+        else if (order > 0)
+            fn(i, NULL, new);
+        else if (!same(old, new))
+            fn(i, old, new);
         if (order <= 0)
             old = ptree_next(&a);
         if (order >= 0)
             new = ptree_next(&b);
     }
+}
+
+static void replace_one(struct informer *i, struct object *old, struct object *new)
+{
+    object_unref(replace(i, informer_key(new ? new : old), new));
+}
+
+// The initial events are complete: what is not among them is gone, what differs is told, once all
+// of it can be read.
+static void swap_in(struct informer *i, uint64_t revision)
+{
+    struct ptree *was = ptree_ref(i->tree), *fresh = TAKE_PTR(i->fresh);
+    i->listing = false;
+    compare(i, was, fresh, replace_one);
+    raise_applied(i, revision);
+    compare(i, was, fresh, notify);
     ptree_unref(&tree_ops, was);
     ptree_unref(&tree_ops, fresh);
-    i->listing = false;
     if (!i->synced) {
         i->synced = true;
         if (i->factory->waiters)
@@ -232,7 +265,8 @@ static void on_events(void *ctx, const struct watch_event *events, size_t n)
         const struct watch_event *ev = &events[at];
         if (ev->type == WATCH_BOOKMARK) {
             if (ev->initial_end && i->listing)
-                swap_in(i);
+                swap_in(i, ev->revision);
+            raise_applied(i, ev->revision);
         } else if (i->listing) {
             if (ev->type == WATCH_DELETED)
                 ptree_del_in(&tree_ops, &i->fresh, informer_key(ev->object));
@@ -240,7 +274,8 @@ static void on_events(void *ctx, const struct watch_event *events, size_t n)
                 ptree_put_in(&tree_ops, &i->fresh, ev->object);
             continue; // a revision to resume from comes with the end of the initial events
         } else {
-            apply(i, informer_key(ev->object), ev->type == WATCH_DELETED ? NULL : ev->object);
+            apply(i, informer_key(ev->object), ev->type == WATCH_DELETED ? NULL : ev->object,
+                  ev->revision);
         }
         if (ev->revision > i->revision)
             i->revision = ev->revision;
@@ -422,6 +457,24 @@ void informers_when_synced(struct informers *f, void (*fn)(void *ctx), void *ctx
         at = &(*at)->next;
     *at = w;
     hook_post(f->check);
+}
+
+void informers_cancel_when_synced(struct informers *f, void *ctx)
+{
+    for (struct waiter **at = &f->waiters; *at;) {
+        struct waiter *w = *at;
+        if (w->ctx != ctx) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        free(w);
+    }
+}
+
+uint64_t informer_revision(const struct informer *i)
+{
+    return i->applied;
 }
 
 bool informer_synced(const struct informer *i)

@@ -21,7 +21,13 @@ struct informer *informers_get_selected(struct informers *f, const struct kind *
 void informers_start(struct informers *f);
 // fn runs on the loop when every informer asked for so far has its initial list.
 void informers_when_synced(struct informers *f, void (*fn)(void *ctx), void *ctx);
+// Takes back what was asked with this ctx and has not run. On the loop.
+void informers_cancel_when_synced(struct informers *f, void *ctx);
 bool informer_synced(const struct informer *i);
+// Every change up to this revision has been applied. It is raised before handlers hear of a change, so who
+// has written at revision r and finds less here will be called by a handler when r has arrived: a writer
+// that waits for its own writes needs no other expectation. Any thread.
+uint64_t informer_revision(const struct informer *i);
 
 struct informer_handler {
     // old NULL: added; new NULL: deleted. Both: updated. Objects are borrowed. Resync never happens.

@@ -1,0 +1,365 @@
+// Endpoints: which pod addresses stand behind each Service.
+//
+// One reconcile per service works out its pods, groups them by the ports they resolve to (a named
+// targetPort may be another number in every pod), and writes both faces: the EndpointSlices that
+// proxies and DNS read (endpoint_slices.c), and the older Endpoints object (endpoints_object.c).
+// Services without a selector are left to whoever keeps their endpoints; of ExternalName there are
+// none.
+//
+// Which service does a pod event concern? The selectors of all services are kept parsed, by
+// namespace
+// (`selectors`, the loop's own), so an event costs a few label comparisons and no parsing but of
+// the pod.
+#include "controller/endpoints.h"
+
+// A service's selector as pairs, for the handlers.
+struct watched {
+    struct watched *next; // of the namespace
+    struct str key;       // owned: "namespace/name"
+    struct str *pairs;    // key, value, key, value …; owned
+    size_t n;
+};
+
+struct endpoints {
+    struct control *control;
+    struct informer *services, *pods, *endpoints, *slices;
+    struct informer_handler on_service, on_pod, on_endpoints, on_slice;
+    struct work_queue *queue;
+    struct expectations expectations;
+    struct map selectors; // namespace -> list of watched
+};
+
+// Selectors.
+
+static void watched_free(struct watched *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        free((char *)w->pairs[i].p);
+    free(w->pairs);
+    free((char *)w->key.p);
+    free(w);
+}
+
+static void forget_selector(struct endpoints *c, struct str ns, struct str key)
+{
+    struct watched *first = map_get(&c->selectors, ns);
+    for (struct watched **at = &first; *at; at = &(*at)->next) {
+        struct watched *w = *at;
+        if (!str_eq(w->key, key))
+            continue;
+        *at = w->next;
+        watched_free(w);
+        break;
+    }
+    if (first)
+        map_set(&c->selectors, ns, first);
+    else
+        map_del(&c->selectors, ns);
+}
+
+static void remember_selector(struct endpoints *c, struct str ns, struct str key,
+                              const struct value *selector)
+{
+    if (!value_len(selector))
+        return;
+    struct watched *w = mem_zalloc(sizeof *w);
+    w->key = mem_str(key);
+    w->pairs = mem_zalloc(2 * value_len(selector) * sizeof *w->pairs);
+    value_each_field (selector, f) {
+        w->pairs[w->n++] = mem_str(f->key);
+        w->pairs[w->n++] = mem_str(value_string(f->value));
+    }
+    w->next = map_get(&c->selectors, ns);
+    map_set(&c->selectors, ns, w);
+}
+
+static bool pairs_match(const struct str *pairs, size_t n, const struct value *labels)
+{
+    for (size_t i = 0; i < n; i += 2) {
+        const struct value *have = value_get(labels, pairs[i]);
+        if (!have || !str_eq(value_string(have), pairs[i + 1]))
+            return false;
+    }
+    return true;
+}
+
+static bool labels_match(const struct value *selector, const struct value *labels)
+{
+    value_each_field (selector, f) {
+        const struct value *have = value_get(labels, f->key);
+        if (!have || !str_eq(value_string(have), value_string(f->value)))
+            return false;
+    }
+    return true;
+}
+
+// The service's pods.
+
+// The number of a service port at one pod; 0: the pod has no such port.
+static int64_t resolve_port(const struct value *port, const struct value *pod)
+{
+    const struct value *target = value_getc(port, "targetPort");
+    struct str name = value_string(target);
+    if (!target)
+        return value_int_at(port, "port", 0);
+    if (!name.n)
+        return value_int_or(target, 0);
+    struct str protocol = value_str_at(port, "protocol");
+    const struct value *containers = value_at(pod, "spec.containers");
+    value_each_item (containers, container) {
+        const struct value *ports = value_getc(container, "ports");
+        value_each_item (ports, p) {
+            struct str theirs = value_str_at(p, "protocol");
+            if (str_eq(value_str_at(p, "name"), name) &&
+                str_eq(theirs.n ? theirs : STR("TCP"), protocol.n ? protocol : STR("TCP")))
+                return value_int_at(p, "containerPort", 0);
+        }
+    }
+    return 0;
+}
+
+static struct value *resolve_ports(struct arena *a, const struct value *service,
+                                   const struct value *pod)
+{
+    struct value *out = value_array(a);
+    const struct value *ports = value_at(service, "spec.ports");
+    value_each_item (ports, port) {
+        int64_t number = resolve_port(port, pod);
+        if (!number)
+            continue;
+        struct value *one = value_object(a);
+        struct str protocol = value_str_at(port, "protocol");
+        put(a, one, "name", value_str_at(port, "name").n ? value_str_at(port, "name") : STR(""));
+        put(a, one, "protocol", protocol.n ? protocol : STR("TCP"));
+        put_int(a, one, "port", number);
+        if (value_str_at(port, "appProtocol").n)
+            put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
+        value_push(a, out, one);
+    }
+    return out;
+}
+
+static struct endpoint_group *group_for(struct service_view *v, struct value *ports, size_t room)
+{
+    for (size_t i = 0; i < v->ngroups; i++) {
+        if (value_eq(v->groups[i].ports, ports))
+            return &v->groups[i];
+    }
+    size_t size = v->ngroups * sizeof *v->groups;
+    v->groups = arena_grow(v->a, v->groups, size, size + sizeof *v->groups);
+    v->groups[v->ngroups] =
+        (struct endpoint_group){ports, arena_array(v->a, struct endpoint, room), 0};
+    return &v->groups[v->ngroups++];
+}
+
+static void collect(struct service_view *v, const struct object_list *pods)
+{
+    const struct value *selector = value_at(v->service, "spec.selector");
+    bool publish = value_bool_at(v->service, "spec.publishNotReadyAddresses", false);
+    for (size_t i = 0; i < pods->n; i++) {
+        // Labels first: most pods of a namespace belong to other services.
+        if (!labels_match(selector, value_getc(object_metadata(v->a, pods->items[i]), "labels")))
+            continue;
+        const struct value *pod = object_tree(v->a, pods->items[i]);
+        struct str ip = value_str_at(pod, "status.podIP");
+        if (!ip.n || pod_finished(pod))
+            continue;
+        struct value *ports = resolve_ports(v->a, v->service, pod);
+        if (!value_len(ports) && value_len(value_at(v->service, "spec.ports")))
+            continue; // it offers none of the ports
+        struct endpoint_group *g = group_for(v, ports, pods->n);
+        struct endpoint *p = &g->items[g->n++];
+        *p = (struct endpoint){
+            .pod = pod,
+            .ns = v->ns,
+            .name = value_str_at(pod, "metadata.name"),
+            .uid = meta_uid(pod),
+            .node = value_str_at(pod, "spec.nodeName"),
+            .ip = ip,
+            .serving = pod_ready(pod),
+            .terminating = meta_deleting(pod),
+            .published = publish,
+        };
+        p->ready = publish || (p->serving && !p->terminating);
+        // A pod with a name of its own below the headless service.
+        if (str_eq(value_str_at(pod, "spec.subdomain"), v->name))
+            p->hostname = value_str_at(pod, "spec.hostname");
+    }
+}
+
+// Reconcile.
+
+static enum reconcile_result service_gone(struct endpoints *c, struct arena *a, struct str key,
+                                          struct err *e)
+{
+    // Slices have an owner and go with it; Endpoints have none.
+    expectation_forget(&c->expectations, key);
+    _cleanup_object_ struct object *o = informer_get(c->endpoints, key);
+    if (!o)
+        return RECONCILE_DONE;
+    _cleanup_err_ struct err why = ERR_INIT;
+    int rc = delete_with_uid(c->control, KIND("", "endpoints"), object_tree(a, o),
+                             PROPAGATION_DEFAULT, -1, NULL, &why);
+    if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
+        err_move(e, &why);
+        return RECONCILE_RETRY;
+    }
+    return RECONCILE_DONE;
+}
+
+static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str key,
+                                       uint64_t *after_ns, struct err *e)
+{
+    struct endpoints *c = ctx;
+    (void)after_ns;
+    _cleanup_object_ struct object *o = informer_get(c->services, key);
+    if (!o)
+        return service_gone(c, a, key, e);
+    if (!expectation_met(&c->expectations, key, c->slices))
+        return RECONCILE_DONE;
+    struct service_view v = {.control = c->control, .a = a, .object = o};
+    v.service = object_tree(a, o);
+    key_split(key, &v.ns, &v.name);
+    if (!value_len(value_at(v.service, "spec.selector")) || meta_deleting(v.service) ||
+        str_eqc(value_str_at(v.service, "spec.type"), "ExternalName"))
+        return RECONCILE_DONE;
+    v.headless = str_eqc(value_str_at(v.service, "spec.clusterIP"), "None");
+    v.owner = owner_reference(a, KIND("", "services"), v.service);
+    _cleanup_objects_ struct object_list pods;
+    informer_list(c->pods, v.ns, &pods);
+    collect(&v, &pods);
+    if (endpoint_slices_write(&v, c->slices, &c->expectations, key, e) < 0 ||
+        endpoints_write(&v, c->endpoints, e) < 0)
+        return namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
+    return RECONCILE_DONE;
+}
+
+// Handlers.
+
+static void on_service(void *ctx, struct object *old, struct object *new)
+{
+    struct endpoints *c = ctx;
+    const struct object *o = new ? new : old;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str ns = object_namespace(o), key = key_of(&a, o);
+    if (old)
+        forget_selector(c, ns, key);
+    if (new)
+        remember_selector(c, ns, key, value_at(object_tree(&a, new), "spec.selector"));
+    work_queue_add(c->queue, key);
+}
+
+static void enqueue_matching(struct endpoints *c, struct str ns, const struct value *labels)
+{
+    for (struct watched *w = map_get(&c->selectors, ns); w; w = w->next) {
+        if (pairs_match(w->pairs, w->n, labels))
+            work_queue_add(c->queue, w->key);
+    }
+}
+
+// Whether anything that an endpoint shows has changed.
+static bool differs(const struct value *old, const struct value *new)
+{
+    static const char *const shown[] = {"status.podIP", "status.phase", "spec.nodeName",
+                                        "metadata.deletionTimestamp"};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        if (!str_eq(value_str_at(old, shown[i]), value_str_at(new, shown[i])))
+            return true;
+    }
+    return pod_ready(old) != pod_ready(new) ||
+           !value_eq(value_at(old, "metadata.labels"), value_at(new, "metadata.labels"));
+}
+
+static void on_pod(void *ctx, struct object *old, struct object *new)
+{
+    struct endpoints *c = ctx;
+    struct str ns = object_namespace(new ? new : old);
+    if (!map_has(&c->selectors, ns))
+        return;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const struct value *was = old ? object_tree(&a, old) : NULL;
+    const struct value *now = new ? object_tree(&a, new) : NULL;
+    if (was && now && !differs(was, now))
+        return;
+    if (was)
+        enqueue_matching(c, ns, value_at(was, "metadata.labels"));
+    if (now)
+        enqueue_matching(c, ns, value_at(now, "metadata.labels"));
+}
+
+// Somebody else's change to what we keep: put it right.
+static void on_endpoints(void *ctx, struct object *old, struct object *new)
+{
+    struct endpoints *c = ctx;
+    enqueue_object(c->queue, new ? new : old);
+}
+
+static void on_slice(void *ctx, struct object *old, struct object *new)
+{
+    struct endpoints *c = ctx;
+    const struct object *o = new ? new : old;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const struct value *labels = value_getc(object_metadata(&a, o), "labels");
+    struct str service = value_string(value_get(labels, STR("kubernetes.io/service-name")));
+    struct str ns = object_namespace(o);
+    if (service.n)
+        work_queue_add(c->queue, arena_printf(&a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
+}
+
+static void index_service(struct arena *a, const struct object *o,
+                          void (*emit)(void *ctx, struct str value), void *ctx)
+{
+    const struct value *labels = value_getc(object_metadata(a, o), "labels");
+    struct str service = value_string(value_get(labels, STR("kubernetes.io/service-name")));
+    struct str ns = object_namespace(o);
+    if (service.n)
+        emit(ctx, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
+}
+
+static void *make(struct control *control)
+{
+    struct endpoints *c = mem_zalloc(sizeof *c);
+    c->control = control;
+    c->services = informers_get(control->informers, KIND("", "services"));
+    c->pods = informers_get(control->informers, KIND("", "pods"));
+    c->endpoints = informers_get(control->informers, KIND("", "endpoints"));
+    c->slices = informers_get(control->informers, KIND("discovery.k8s.io", "endpointslices"));
+    informer_add_index(c->slices, "service", index_service);
+    expectations_init(&c->expectations);
+    c->queue = work_queue_new(control->executor, "endpoints", 3, reconcile, c);
+    return c;
+}
+
+static void run(void *self)
+{
+    struct endpoints *c = self;
+    c->on_service = (struct informer_handler){on_service, c, NULL};
+    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_endpoints = (struct informer_handler){on_endpoints, c, NULL};
+    c->on_slice = (struct informer_handler){on_slice, c, NULL};
+    informer_add_handler(c->services, &c->on_service);
+    informer_add_handler(c->pods, &c->on_pod);
+    informer_add_handler(c->endpoints, &c->on_endpoints);
+    informer_add_handler(c->slices, &c->on_slice);
+}
+
+static void stop(void *self)
+{
+    struct endpoints *c = self;
+    informer_remove_handler(c->services, &c->on_service);
+    informer_remove_handler(c->pods, &c->on_pod);
+    informer_remove_handler(c->endpoints, &c->on_endpoints);
+    informer_remove_handler(c->slices, &c->on_slice);
+    work_queue_free(c->queue);
+    expectations_done(&c->expectations);
+    map_each (&c->selectors, s) {
+        for (struct watched *w = s->value, *next; w; w = next) {
+            next = w->next;
+            watched_free(w);
+        }
+    }
+    map_done(&c->selectors);
+    free(c);
+}
+
+const struct controller_row endpoints_controller = {"endpoints", make, run, stop};
