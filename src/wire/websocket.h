@@ -12,8 +12,9 @@ struct websocket_handler {
 };
 // Whether the request asks for an upgrade to websocket.
 bool websocket_requested(const struct http_request *r);
-// Chooses the first of `protocols` (server's preference) that the client offers; *ret_protocol is it.
-// none offered by the client: upgraded without one; no match: 400 is answered and NULL returned.
+// Chooses the first of `protocols` (server's preference) that the client offers; *ret_protocol is
+// it. none offered by the client: upgraded without one; no match: 400 is answered and NULL
+// returned.
 struct websocket *websocket_accept(struct http_exchange *x, const struct str *protocols,
                                    size_t nprotocols, const struct websocket_handler *h,
                                    struct str *ret_protocol);
@@ -23,4 +24,12 @@ void websocket_send(struct websocket *w, bool binary, struct str message);
 void websocket_send_channel(struct websocket *w, uint8_t channel, struct str payload);
 size_t websocket_pending(struct websocket *w);
 void websocket_on_drain(struct websocket *w, size_t low, void (*fn)(struct websocket *w));
+// Back-pressure: while paused, nothing is read from the peer and on_message is not called.
+void websocket_pause(struct websocket *w, bool paused);
+// Holds back on_message, and by TCP the peer, until called with false.
+void websocket_pause(struct websocket *w, bool paused);
+// Starts the closing handshake; on_close comes from the loop when it is over, after 5 s at the
+// latest. No message is delivered any more.
 void websocket_close(struct websocket *w, uint16_t code, struct str reason);
+// In on_close: the peer's close code and reason; 0 where the connection just ended.
+uint16_t websocket_close_code(const struct websocket *w, struct str *ret_reason);

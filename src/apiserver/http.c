@@ -1,0 +1,286 @@
+// An HTTP exchange from its head to its end.
+//
+//     head ─▶ route ─▶ authenticate ─▶ resource?  no: a page (http_pages.c)
+//                                        │ yes
+//                                        ├─ watch ─────────▶ http_watch.c
+//                                        ├─ log, exec, … ──▶ proxy.c
+//                                        ▼
+//                     body (at most 3 MiB) ─▶ call ⇄ store ─▶ answer (http_answer.c)
+//
+// The context of a request lives on the heap and not in the exchange's arena: the client may hang
+// up while the store has the call, and then the call must still come to its end.
+#include "apiserver/http_private.h"
+#include "apiserver/status.h"
+#include "base/log.h"
+
+void header_add(struct headers *hs, const char *name, struct str value)
+{
+    if (hs->n < sizeof hs->h / sizeof *hs->h)
+        hs->h[hs->n++] = (struct http_header){str_of(name), value};
+}
+
+void headers_usual(struct headers *hs, struct str content_type, struct str audit_id)
+{
+    header_add(hs, "content-type", content_type);
+    header_add(hs, "cache-control", STR("no-cache, private"));
+    if (audit_id.n)
+        header_add(hs, "audit-id", audit_id);
+}
+
+// Warning: 299 - "text", the text as a quoted string of RFC 7230: no control characters.
+void headers_warnings(struct headers *hs, struct arena *a, const struct api_answer *an)
+{
+    for (size_t i = 0; i < an->nwarnings; i++) {
+        _cleanup_buf_ struct buf b = BUF_INIT;
+        buf_puts(&b, "299 - \"");
+        for (size_t j = 0; j < an->warnings[i].n; j++) {
+            char ch = an->warnings[i].p[j];
+            if (ch == '"' || ch == '\\')
+                buf_char(&b, '\\');
+            if ((unsigned char)ch >= 32 && ch != 127)
+                buf_char(&b, ch);
+        }
+        buf_char(&b, '"');
+        header_add(hs, "warning", arena_str(a, buf_view(&b)));
+    }
+}
+
+void reply_text(struct http_exchange *x, int status, const char *content_type, struct str body,
+                struct str audit_id)
+{
+    struct headers hs = {.n = 0};
+    headers_usual(&hs, str_of(content_type), audit_id);
+    header_add(&hs, "x-content-type-options", STR("nosniff"));
+    http_respond(x, status, hs.h, hs.n, body);
+}
+
+void reply_value(struct http_ctx *c, int status, const struct value *v, const struct type *type)
+{
+    struct headers hs = {.n = 0};
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct writer w = {.kind = c->route.kind, .form = c->form};
+    w.form.as = AS_OBJECT;
+    if (w.form.media == MEDIA_PROTOBUF && !type)
+        w.form.media = MEDIA_JSON; // every client reads it
+    if (write_value(&w, &b, v, type, &e) < 0) {
+        buf_reset(&b);
+        w.form.media = MEDIA_JSON;
+        write_value(&w, &b, v, NULL, NULL);
+    }
+    headers_usual(&hs, str_of(media_type(w.form.media)), c->audit_id);
+    struct api_answer *an = &c->call.answer;
+    headers_warnings(&hs, &c->arena, an);
+    char seconds[16];
+    int64_t after = value_int_at(v, "details.retryAfterSeconds", status == 429 ? 1 : 0);
+    if (status >= 400 && after > 0) {
+        int n = snprintf(seconds, sizeof seconds, "%lld", (long long)after);
+        header_add(&hs, "retry-after", str_n(seconds, (size_t)n));
+    }
+    if (status == 405)
+        header_add(&hs, "allow", route_allowed(&c->arena, &c->route));
+    http_respond(c->x, status, hs.h, hs.n, buf_view(&b));
+    writer_done(&w);
+}
+
+void reply_error(struct http_ctx *c, const struct err *e)
+{
+    atomic_fetch_add_explicit(&c->server->errors_total, 1, memory_order_relaxed);
+    reply_value(c, err_http(e->reason), status_of(&c->arena, e),
+                type_by_name(STR("meta.v1.Status")));
+}
+
+// ---- life
+
+void http_ctx_free(struct http_ctx *c)
+{
+    if (c->counted)
+        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
+    api_call_done(&c->call);
+    writer_done(&c->writer);
+    arena_done(&c->arena);
+    free(c);
+}
+
+static void ctx_closed(struct http_life *l)
+{
+    struct http_ctx *c = container_of(l, struct http_ctx, life);
+    c->x = NULL;
+    if (!c->running)
+        http_ctx_free(c);
+}
+
+static void step(struct http_ctx *c)
+{
+    c->running = true;
+    if (api_step(c->server, &c->call) == API_WAIT)
+        return;
+    c->running = false;
+    if (c->x)
+        answer_call(c);
+    else
+        http_ctx_free(c);
+}
+
+static void on_woken(struct loop_task *t)
+{
+    step(container_of(t, struct http_ctx, woken));
+}
+
+// On the store's writer thread.
+static void on_wake(struct api_call *call)
+{
+    struct http_ctx *c = call->ctx;
+    loop_post(c->loop, &c->woken);
+}
+
+static void on_body(struct http_exchange *x, struct str body)
+{
+    struct http_ctx *c = container_of((struct http_life *)http_data(x), struct http_ctx, life);
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (request_body(c, arena_str(&c->arena, body), &e) < 0)
+        reply_error(c, &e);
+    else
+        step(c);
+}
+
+// ---- who asks
+
+static struct identity keep_identity(struct arena *a, const struct identity *who)
+{
+    struct str *groups = arena_array(a, struct str, who->ngroups + 1);
+    for (size_t i = 0; i < who->ngroups; i++)
+        groups[i] = arena_str(a, who->groups[i]);
+    return (struct identity){
+        .user = arena_str(a, who->user),
+        .uid = arena_str(a, who->uid),
+        .groups = groups,
+        .ngroups = who->ngroups,
+        .extra = who->extra ? value_clone(a, who->extra) : NULL,
+    };
+}
+
+static int authenticate(struct http_ctx *c, struct err *e)
+{
+    struct identity who = {0};
+    int r =
+        authn_request(c->server->authn, c->server->authz, &c->arena, http_request(c->x), &who, e);
+    if (r >= 0)
+        c->call.identity = keep_identity(&c->arena, &who);
+    return r;
+}
+
+// Pages are allowed by path.
+static int authorise_page(struct http_ctx *c, struct err *e)
+{
+    const struct http_request *r = http_request(c->x);
+    struct authz_attributes at = {
+        .who = &c->call.identity,
+        .verb = str_eqc(r->method, "GET") || str_eqc(r->method, "HEAD") ? STR("get")
+                : str_eqc(r->method, "POST")                            ? STR("post")
+                                                                        : STR("put"),
+        .path = r->path,
+    };
+    return authz_check(c->server->authz, &at, e);
+}
+
+// ---- the way in
+
+static void begin_resource(struct http_ctx *c)
+{
+    const struct http_request *r = http_request(c->x);
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct route *to = &c->route;
+    bool watch = query_flag(c, "watch");
+    enum verb_bit verb = route_verb(to, r->method, watch);
+    if (proxy_serves(to) && verb) {
+        proxy_begin(c);
+        return;
+    }
+    if (!verb || verb == VERB_CONNECT) {
+        err_set(&e, verb ? ERR_NOT_IMPLEMENTED : ERR_METHOD_NOT_ALLOWED,
+                verb ? "%.*s/%.*s is not served yet"
+                     : "the server does not allow this method on the requested resource",
+                STR_ARG(to->kind->resource), STR_ARG(to->subresource));
+        reply_error(c, &e);
+        return;
+    }
+    unsigned offers = OFFER_YAML | OFFER_PROTOBUF;
+    bool many = verb == VERB_LIST || verb == VERB_DELETECOLLECTION;
+    if (verb == VERB_WATCH)
+        offers = OFFER_TABLE | OFFER_PARTIAL | OFFER_PARTIAL_LIST;
+    else if (!(to->kind->flags & KIND_VIRTUAL) || (verb & (VERB_GET | VERB_LIST)))
+        offers |= OFFER_TABLE | (many ? OFFER_PARTIAL_LIST : OFFER_PARTIAL);
+    if (negotiate(http_header(r, "accept"), offers, &c->form, &e) < 0 ||
+        request_from_query(c, verb, &e) < 0) {
+        reply_error(c, &e);
+        return;
+    }
+    if (verb == VERB_WATCH)
+        watch_begin(c);
+    else if (request_takes_body(verb))
+        http_read_body(c->x, HTTP_BODY_MAX, on_body);
+    else
+        step(c);
+}
+
+static void begin(struct http_ctx *c)
+{
+    const struct http_request *r = http_request(c->x);
+    _cleanup_err_ struct err e = ERR_INIT;
+    route_parse(&c->arena, arena_str(&c->arena, r->raw_path), &c->route);
+    if (authenticate(c, &e) < 0) {
+        reply_error(c, &e);
+        return;
+    }
+    if (atomic_fetch_add_explicit(&c->server->active_requests, 1, memory_order_relaxed) >=
+        HTTP_ACTIVE_MAX) {
+        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
+        err_set(&e, ERR_TOO_MANY_REQUESTS, "too many requests, please try again later");
+        e.retry_after_seconds = 1;
+        reply_error(c, &e);
+        return;
+    }
+    c->counted = true;
+    if (c->route.what == ROUTE_RESOURCE) {
+        begin_resource(c);
+    } else if (authorise_page(c, &e) < 0) {
+        reply_error(c, &e);
+    } else {
+        page_reply(c);
+    }
+}
+
+static void on_exchange(void *ctx, struct http_exchange *x)
+{
+    struct apiserver *s = ctx;
+    struct http_ctx *c = mem_zalloc(sizeof *c);
+    atomic_fetch_add_explicit(&s->requests_total, 1, memory_order_relaxed);
+    c->life.closed = ctx_closed;
+    c->server = s;
+    c->x = x;
+    c->loop = http_loop(x);
+    c->woken.fn = on_woken;
+    api_call_init(&c->call);
+    c->call.wake = on_wake;
+    c->call.ctx = c;
+    char *id = arena_alloc(&c->arena, 36);
+    env_uuid(s->env, id);
+    struct str given = http_header(http_request(x), "audit-id");
+    c->audit_id = given.n && given.n <= 64 ? arena_str(&c->arena, given) : str_n(id, 36);
+    http_set_data(x, &c->life);
+    begin(c);
+}
+
+static void on_close(void *ctx, struct http_exchange *x)
+{
+    (void)ctx;
+    struct http_life *l = http_data(x);
+    if (l)
+        l->closed(l);
+}
+
+struct http_handler http_face(struct apiserver *s)
+{
+    return (struct http_handler){.handle = on_exchange, .on_close = on_close, .ctx = s};
+}

@@ -1,0 +1,567 @@
+// Logs, exec, attach: the API server checks who asks and which container is meant, finds the agent
+// of the pod's node, and relays. Bytes go no faster than their receiver takes them.
+//
+//   log           an HTTP call to the agent, whose body becomes ours
+//   exec, attach  a WebSocket to the agent, joined with one to the client; the same subprotocol on
+//   both nodes/proxy   an HTTP call, GET only
+//
+// Order of an exec: the agent is asked first; only when it has accepted is the client's request
+// upgraded, so that a refusal still arrives as a Status. Clients that want SPDY (kubectl
+// before 1.31) are told so.
+//
+// A relay lives until both its ends have told that they are gone, and is freed from a task of the
+// loop, never from within a callback of one of them.
+#include "apiserver/proxy.h"
+#include "base/map.h"
+#include "object/json.h"
+#include "wire/http_client.h"
+#include "wire/websocket.h"
+
+#define ERROR_BODY_MAX 4096
+#define IDLE_NS        ((uint64_t)4 * 3600 * 1000000000)
+
+struct relay {
+    struct http_life life;
+    struct http_ctx *c;      // until the answer has begun
+    struct http_exchange *x; // NULL: the client is gone
+    struct loop *loop;
+    struct http_client *client; // towards the node
+    struct http_call *call;     // log: NULL once ended
+    struct websocket *to_client, *to_node;
+    bool connecting, started, freeing;
+    int status; // of a refusal
+    struct buf refusal;
+    struct str protocol; // of both WebSockets: a literal
+};
+
+// ---- where to
+
+int node_url(struct apiserver *s, struct arena *a, struct str node, struct str *ret, struct err *e)
+{
+    static const char *const types[] = {"InternalIP", "ExternalIP", "Hostname"};
+    const struct kind *k = kind_by_resource(STR_NULL, STR("v1"), STR("nodes"));
+    struct object *o = cache_get(s->cache, k, STR_NULL, node);
+    if (!o)
+        return api_not_found(e, k, node);
+    const struct value *v = value_clone(a, object_tree(a, o));
+    object_unref(o);
+    const struct value *list = value_at(v, "status.addresses");
+    long long port = value_int_at(v, "status.daemonEndpoints.kubeletEndpoint.Port", 10250);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        value_each_item (list, n)
+            if (str_eqc(value_str_at(n, "type"), types[i])) {
+                struct str host = value_str_at(n, "address");
+                bool v6 = str_chr(host, ':') >= 0;
+                *ret = arena_printf(a, "https://%s%.*s%s:%lld", v6 ? "[" : "", STR_ARG(host),
+                                    v6 ? "]" : "", port);
+                return 0;
+            }
+    return err_set(e, ERR_UNAVAILABLE, "no preferred addresses found; known addresses: []");
+}
+
+static struct value *pod_of(struct http_ctx *c, struct err *e)
+{
+    const struct route *r = &c->route;
+    struct object *o = cache_get(c->server->cache, r->kind, r->ns, r->name);
+    if (!o) {
+        api_not_found(e, r->kind, r->name);
+        return NULL;
+    }
+    struct value *v = value_clone(&c->arena, object_tree(&c->arena, o));
+    object_unref(o);
+    return v;
+}
+
+static void list_names(struct buf *b, const struct value *containers)
+{
+    value_each_item (containers, k)
+        buf_printf(b, "%s%.*s", k_i ? " " : "", STR_ARG(value_str_at(k, "name")));
+}
+
+static int choose_container(struct http_ctx *c, const struct value *pod, struct str *ret,
+                            struct err *e)
+{
+    static const char *const lists[] = {"spec.containers", "spec.initContainers",
+                                        "spec.ephemeralContainers"};
+    struct str asked = query_param(c, "container");
+    const struct value *main = value_at(pod, "spec.containers");
+    if (!asked.n && value_len(main) == 1) {
+        *ret = value_str_at(value_item(main, 0), "name");
+        return 0;
+    }
+    if (!asked.n) {
+        _cleanup_buf_ struct buf b = BUF_INIT;
+        const struct value *init = value_at(pod, "spec.initContainers");
+        list_names(&b, main);
+        if (value_len(init)) {
+            buf_puts(&b, "] or one of the init containers: [");
+            list_names(&b, init);
+        }
+        return err_set(e, ERR_BAD_REQUEST,
+                       "a container name must be specified for pod %.*s, choose one of: [%.*s]",
+                       STR_ARG(c->route.name), STR_ARG(buf_view(&b)));
+    }
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        const struct value *list = value_at(pod, lists[i]);
+        value_each_item (list, k)
+            if (str_eq(value_str_at(k, "name"), asked)) {
+                *ret = asked;
+                return 0;
+            }
+    }
+    return err_set(e, ERR_BAD_REQUEST, "container %.*s is not valid for pod %.*s", STR_ARG(asked),
+                   STR_ARG(c->route.name));
+}
+
+static void escape(struct buf *b, struct str s)
+{
+    static const char plain[] = "-._~";
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char ch = (unsigned char)s.p[i];
+        bool alnum = (ch >= '0' && ch <= '9') || ((ch | 32) >= 'a' && (ch | 32) <= 'z');
+        if (alnum || (ch && strchr(plain, ch)))
+            buf_char(b, (char)ch);
+        else
+            buf_printf(b, "%%%02X", ch);
+    }
+}
+
+static void add_param(struct buf *b, const char *name, struct str value)
+{
+    buf_char(b, memchr(b->p, '?', b->n) ? '&' : '?');
+    buf_puts(b, name);
+    buf_char(b, '=');
+    escape(b, value);
+}
+
+static int log_path(struct http_ctx *c, struct buf *b, struct err *e)
+{
+    static const char *const passed[] = {"follow",     "previous",  "sinceSeconds", "sinceTime",
+                                         "timestamps", "tailLines", "limitBytes",   "stream"};
+    (void)e;
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++) {
+        struct str v = query_param(c, passed[i]);
+        if (v.n)
+            add_param(b, passed[i], v);
+    }
+    return 0;
+}
+
+static int exec_path(struct http_ctx *c, struct buf *b, struct err *e)
+{
+    static const char *const flags[][2] = {
+        {"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}, {"tty", "tty"}};
+    bool any = false;
+    for (size_t i = 0;; i++) {
+        struct str v = http_query(&c->arena, http_request(c->x), "command", i);
+        if (!v.p)
+            break;
+        add_param(b, "command", v);
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (!query_flag(c, flags[i][0]))
+            continue;
+        any |= i < 3;
+        add_param(b, flags[i][1], STR("1"));
+    }
+    if (!any)
+        return err_set(e, ERR_BAD_REQUEST,
+                       "you must specify at least one of stdin, stdout, stderr");
+    return 0;
+}
+
+// The agent's URL for what is asked of a container.
+static int container_url(struct http_ctx *c, const char *what,
+                         int (*query)(struct http_ctx *, struct buf *, struct err *),
+                         struct str *ret, struct err *e)
+{
+    struct str container = STR_NULL, node, base;
+    const struct value *pod = pod_of(c, e);
+    if (!pod)
+        return -404;
+    int r = choose_container(c, pod, &container, e);
+    if (r < 0)
+        return r;
+    node = value_str_at(pod, "spec.nodeName");
+    if (!node.n)
+        return err_set(e, ERR_BAD_REQUEST, "pod %.*s does not have a host assigned",
+                       STR_ARG(c->route.name));
+    if ((r = node_url(c->server, &c->arena, node, &base, e)) < 0)
+        return r;
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    buf_str(&b, base);
+    buf_printf(&b, "/%s/", what);
+    escape(&b, c->route.ns);
+    buf_char(&b, '/');
+    escape(&b, c->route.name);
+    buf_char(&b, '/');
+    escape(&b, container);
+    r = query(c, &b, e);
+    *ret = arena_str(&c->arena, buf_view(&b));
+    return r;
+}
+
+// ---- life
+
+static void relay_free(void *arg)
+{
+    struct relay *r = arg;
+    http_client_free(r->client);
+    if (r->c) {
+        r->c->x = NULL;
+        http_ctx_free(r->c);
+    }
+    buf_done(&r->refusal);
+    free(r);
+}
+
+static void maybe_free(struct relay *r)
+{
+    if (r->freeing || r->x || r->call || r->connecting || r->to_client || r->to_node)
+        return;
+    r->freeing = true;
+    loop_call(r->loop, relay_free, r);
+}
+
+static void relay_closed(struct http_life *l)
+{
+    struct relay *r = container_of(l, struct relay, life);
+    r->x = NULL;
+    if (r->call)
+        http_call_cancel(TAKE_PTR(r->call));
+    maybe_free(r);
+}
+
+static struct relay *relay_new(struct http_ctx *c, struct err *e)
+{
+    if (!c->server->node_tls) {
+        err_set(e, ERR_UNAVAILABLE, "this server has no keys to talk to node agents with");
+        return NULL;
+    }
+    struct relay *r = mem_zalloc(sizeof *r);
+    r->life.closed = relay_closed;
+    r->c = c;
+    r->x = c->x;
+    r->loop = c->loop;
+    r->refusal.max = ERROR_BODY_MAX;
+    r->client = http_client_new(c->loop, &(struct http_client_options){.tls = c->server->node_tls,
+                                                                       .idle_timeout_ns = IDLE_NS});
+    http_set_data(c->x, &r->life);
+    return r;
+}
+
+// The agent said no, or could not be reached.
+static void refuse(struct relay *r, int status, struct str text)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (!r->x || r->started)
+        return;
+    r->started = true;
+    err_set(&e, err_reason_from_http(status), "%.*s", STR_ARG(str_trim(text)));
+    reply_error(r->c, &e);
+}
+
+// ---- HTTP: logs
+
+static void on_head(struct http_call *call, int status, const struct http_header *headers, size_t n)
+{
+    struct relay *r = http_call_ctx(call);
+    struct str type = STR("text/plain");
+    if (!r->x)
+        return;
+    if (status != 200) {
+        r->status = status;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (str_eqc(headers[i].name, "content-type"))
+            type = headers[i].value;
+    struct headers hs = {.n = 0};
+    headers_usual(&hs, type, r->c->audit_id);
+    r->started = true;
+    http_start(r->x, 200, hs.h, hs.n);
+}
+
+static void on_drained(struct http_exchange *x)
+{
+    struct relay *r = container_of((struct http_life *)http_data(x), struct relay, life);
+    if (r->call)
+        http_call_pause(r->call, false);
+}
+
+static void on_part(struct http_call *call, struct str part)
+{
+    struct relay *r = http_call_ctx(call);
+    if (!r->started) {
+        if (r->refusal.n + part.n <= ERROR_BODY_MAX)
+            buf_str(&r->refusal, part);
+        return;
+    }
+    if (!r->x)
+        return;
+    http_send(r->x, part);
+    if (http_pending(r->x) > STREAM_HIGH) {
+        http_call_pause(call, true);
+        http_on_drain(r->x, STREAM_LOW, on_drained);
+    }
+}
+
+// The agent's error may be a Status of its own.
+static struct str refusal_text(struct relay *r)
+{
+    struct str body = buf_view(&r->refusal);
+    struct value *v = NULL;
+    if (body.n && body.p[0] == '{' && json_parse(&r->c->arena, body, NULL, &v, NULL) >= 0 &&
+        value_str_at(v, "message").n)
+        return value_str_at(v, "message");
+    return body.n ? body : STR("the node agent gave no reason");
+}
+
+static void on_end(struct http_call *call, const struct err *e)
+{
+    struct relay *r = http_call_ctx(call);
+    r->call = NULL;
+    if (r->x && r->started && e)
+        http_abort(r->x);
+    else if (r->x && r->started)
+        http_finish(r->x);
+    else if (r->x && e)
+        refuse(r, 500, str_of(e->message));
+    else if (r->x)
+        refuse(r, r->status, refusal_text(r));
+    maybe_free(r);
+}
+
+static void relay_http(struct http_ctx *c, struct str url)
+{
+    static const struct http_call_handler handler = {
+        .on_head = on_head, .on_body = on_part, .on_end = on_end};
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct relay *r = relay_new(c, &e);
+    if (!r) {
+        reply_error(c, &e);
+        return;
+    }
+    struct http_call_handler h = handler;
+    h.ctx = r;
+    r->call =
+        http_call_start(r->client, &(struct http_call_request){.method = "GET", .url = url}, &h);
+}
+
+// ---- WebSocket: exec and attach
+
+static void client_message(struct websocket *w, bool binary, struct str message);
+static void client_gone(struct websocket *w);
+
+static void client_drained(struct websocket *w)
+{
+    struct relay *r = websocket_ctx(w);
+    if (r->to_node)
+        websocket_pause(r->to_node, false);
+}
+
+static void node_drained(struct websocket *w)
+{
+    struct relay *r = websocket_ctx(w);
+    if (r->to_client)
+        websocket_pause(r->to_client, false);
+}
+
+static void node_message(struct websocket *w, bool binary, struct str message)
+{
+    struct relay *r = websocket_ctx(w);
+    if (!r->to_client)
+        return;
+    websocket_send(r->to_client, binary, message);
+    if (websocket_pending(r->to_client) > STREAM_HIGH) {
+        websocket_pause(w, true);
+        websocket_on_drain(r->to_client, STREAM_LOW, client_drained);
+    }
+}
+
+static void client_message(struct websocket *w, bool binary, struct str message)
+{
+    struct relay *r = websocket_ctx(w);
+    if (!r->to_node)
+        return;
+    websocket_send(r->to_node, binary, message);
+    if (websocket_pending(r->to_node) > STREAM_HIGH) {
+        websocket_pause(w, true);
+        websocket_on_drain(r->to_node, STREAM_LOW, node_drained);
+    }
+}
+
+static void node_gone(struct websocket *w)
+{
+    struct relay *r = websocket_ctx(w);
+    r->to_node = NULL;
+    if (r->to_client) {
+        websocket_pause(r->to_client, false);
+        websocket_close(r->to_client, 1000, STR_NULL);
+    }
+    maybe_free(r);
+}
+
+static void client_gone(struct websocket *w)
+{
+    struct relay *r = websocket_ctx(w);
+    r->to_client = NULL;
+    if (r->to_node) {
+        websocket_pause(r->to_node, false);
+        websocket_close(r->to_node, 1000, STR_NULL);
+    }
+    maybe_free(r);
+}
+
+static void on_open(void *ctx, struct websocket *w, struct str protocol, const struct err *e)
+{
+    struct relay *r = ctx;
+    (void)protocol; // the one that was offered, or the handshake failed
+    r->connecting = false;
+    r->to_node = w;
+    if (!w) {
+        int code = e ? -err_code(e) : 500;
+        refuse(r, code >= 400 ? code : 500, e ? str_of(e->message) : STR("the node agent refused"));
+    } else if (!r->x) {
+        websocket_close(w, 1000, STR_NULL);
+    } else {
+        struct websocket_handler h = {
+            .on_message = client_message, .on_close = client_gone, .ctx = r};
+        struct str chosen;
+        r->started = true;
+        r->to_client = websocket_accept(r->x, &r->protocol, 1, &h, &chosen);
+        if (!r->to_client)
+            websocket_close(w, 1000, STR_NULL);
+    }
+    maybe_free(r);
+}
+
+// The first of ours that the client offers.
+static bool choose_protocol(const struct http_request *q, struct str *ret)
+{
+    static const struct str ours[] = {{"v5.channel.k8s.io", 17}, {"v4.channel.k8s.io", 17}};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        struct str rest = http_header(q, "sec-websocket-protocol");
+        while (rest.p)
+            if (str_eq(str_trim(str_cut(&rest, ',')), ours[i])) {
+                *ret = ours[i];
+                return true;
+            }
+    }
+    return false;
+}
+
+static void relay_websocket(struct http_ctx *c, const char *what,
+                            int (*query)(struct http_ctx *, struct buf *, struct err *))
+{
+    const struct http_request *q = http_request(c->x);
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct str url, protocol;
+    struct relay *r = NULL;
+    if (str_starts(http_header(q, "upgrade"), STR("SPDY")))
+        err_set(&e, ERR_BAD_REQUEST,
+                "this server supports %s over WebSocket only; use kubectl 1.31 or later", what);
+    else if (!websocket_requested(q))
+        err_set(&e, ERR_BAD_REQUEST, "Upgrade request required");
+    else if (!choose_protocol(q, &protocol))
+        err_set(&e, ERR_BAD_REQUEST,
+                "none of the subprotocols that the client offers is supported: v5.channel.k8s.io, "
+                "v4.channel.k8s.io");
+    else if (container_url(c, what, query, &url, &e) >= 0)
+        r = relay_new(c, &e);
+    if (!r) {
+        reply_error(c, &e);
+        return;
+    }
+    struct websocket_handler h = {.on_message = node_message, .on_close = node_gone, .ctx = r};
+    r->protocol = protocol;
+    r->connecting = true;
+    websocket_connect(r->client, url, NULL, 0, &r->protocol, 1, &h, on_open);
+}
+
+// ---- what is asked
+
+static void begin_log(struct http_ctx *c)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct str url;
+    if (container_url(c, "containerLogs", log_path, &url, &e) < 0)
+        reply_error(c, &e);
+    else
+        relay_http(c, url);
+}
+
+static void begin_exec(struct http_ctx *c)
+{
+    relay_websocket(c, "exec", exec_path);
+}
+
+static void begin_attach(struct http_ctx *c)
+{
+    relay_websocket(c, "attach", exec_path);
+}
+
+static void begin_node(struct http_ctx *c)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    const struct http_request *q = http_request(c->x);
+    struct str base;
+    if (!str_eqc(q->method, "GET"))
+        err_set(&e, ERR_NOT_IMPLEMENTED, "nodes/proxy is served for GET only");
+    else if (node_url(c->server, &c->arena, c->route.name, &base, &e) >= 0)
+        relay_http(c,
+                   arena_printf(&c->arena, "%.*s/%.*s%s%.*s", STR_ARG(base), STR_ARG(c->route.rest),
+                                q->query.n ? "?" : "", STR_ARG(q->query)));
+    if (e.reason != ERR_NONE)
+        reply_error(c, &e);
+}
+
+static const struct {
+    const char *resource, *subresource;
+    void (*begin)(struct http_ctx *c);
+} relays[] = {
+    {"nodes", "proxy", begin_node},
+    {"pods", "attach", begin_attach},
+    {"pods", "exec", begin_exec},
+    {"pods", "log", begin_log},
+};
+enum { NRELAYS = sizeof relays / sizeof *relays };
+
+static size_t find(const struct route *r)
+{
+    size_t i = 0;
+    while (i < NRELAYS && !(str_eqc(r->kind->resource, relays[i].resource) &&
+                            str_eqc(r->subresource, relays[i].subresource)))
+        i++;
+    return i;
+}
+
+bool proxy_serves(const struct route *r)
+{
+    return r->subresource.n && !r->kind->group.n && find(r) < NRELAYS;
+}
+
+void proxy_begin(struct http_ctx *c)
+{
+    const struct route *r = &c->route;
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct str method = http_request(c->x)->method;
+    struct authz_attributes at = {
+        .who = &c->call.identity,
+        .verb = str_eqc(method, "POST")                             ? STR("create")
+                : str_eqc(method, "GET") || str_eqc(method, "HEAD") ? STR("get")
+                : str_eqc(method, "PUT")                            ? STR("update")
+                : str_eqc(method, "DELETE")                         ? STR("delete")
+                                                                    : STR("patch"),
+        .group = r->kind->group,
+        .version = r->kind->version,
+        .resource = r->kind->resource,
+        .subresource = r->subresource,
+        .ns = r->ns,
+        .name = r->name,
+    };
+    if (authz_check(c->server->authz, &at, &e) < 0)
+        reply_error(c, &e);
+    else
+        relays[find(r)].begin(c);
+}
