@@ -1,0 +1,148 @@
+// `coracle reset`: takes away what coracle left on this machine: containers, their supervisor,
+// networks, rules, mounts. The data directory stays (cluster state, images); remove it by hand, or
+// let scripts/down do so. Idempotent; each step is tried even if one before it failed.
+#include "base/env.h"
+#include "base/log.h"
+#include "cli/flags.h"
+#include "host.h"
+#include "network/dns.h"
+#include "network/pod_network.h"
+#include "network/proxy.h"
+#include "node/agent.h"
+#include "node/runtime.h"
+#include "roles.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DNS_IP          "10.96.0.10"
+#define SUPERVISOR_WAIT 5000 // ms
+
+struct reset {
+    const char *data_dir, *state_dir;
+    struct arena arena;
+};
+
+static int remove_sandboxes(struct reset *t, struct err *e)
+{
+    struct runtime *r = NULL;
+    const struct runtime_oci_options opt = {
+        .data_dir = t->data_dir, .state_dir = t->state_dir, .cgroup_root = "coracle"};
+    if (access(t->state_dir, F_OK) < 0)
+        return 0;
+    int result = runtime_oci_new(env_system(), &opt, &r, e);
+    if (result < 0)
+        return result;
+    struct runtime_sandbox *list;
+    size_t n;
+    result = r->ops->sandbox_list(r, &t->arena, &list, &n, e);
+    for (size_t i = 0; result == 0 && i < n; i++) {
+        if ((result = r->ops->sandbox_stop(r, list[i].id, e)) == 0)
+            result = r->ops->sandbox_remove(r, list[i].id, e);
+        if (result == 0)
+            printf("removed pod %.*s/%.*s\n", STR_ARG(list[i].pod_namespace),
+                   STR_ARG(list[i].pod_name));
+    }
+    r->ops->free(r);
+    return result;
+}
+
+// By the pid in its lock file, which it holds as long as it lives; a pidfd, so that a reused pid is
+// not hit.
+static int stop_supervisor(struct reset *t, struct err *e)
+{
+    struct str text;
+    uint64_t pid;
+    const char *path = arena_printf(&t->arena, "%s/supervisor.lock%c", t->state_dir, 0).p;
+    if (file_read_all(&t->arena, path, 64, &text, NULL) < 0 || !str_to_u64(str_trim(text), &pid))
+        return 0;
+    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    if (fd < 0)
+        return 0;
+    struct str cmdline;
+    path = arena_printf(&t->arena, "/proc/%d/cmdline%c", (int)pid, 0).p;
+    int r = 0;
+    if (file_read_all(&t->arena, path, 4096, &cmdline, NULL) == 0 &&
+        str_find(cmdline, STR("supervisor")) >= 0) {
+        struct pollfd ended = {.fd = fd, .events = POLLIN};
+        syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
+        if (poll(&ended, 1, SUPERVISOR_WAIT) != 1)
+            r = err_set(e, ERR_TIMEOUT, "the supervisor (pid %d) did not end", (int)pid);
+    }
+    close(fd);
+    return r;
+}
+
+static int remove_network(struct reset *t, struct err *e)
+{
+    struct pod_network *n = NULL;
+    const char *dir = arena_printf(&t->arena, "%s/network%c", t->data_dir, 0).p;
+    const struct pod_network_options opt = {.state_dir = dir,
+                                            .cni_conf_dir = "/etc/cni/net.d",
+                                            .cni_bin_dirs = "/opt/cni/bin:/usr/lib/cni"};
+    int r = pod_network_new(&opt, &n, e);
+    if (r == 0)
+        r = pod_network_teardown(n, e);
+    pod_network_free(n);
+    return r;
+}
+
+static int remove_proxy(struct reset *t, struct err *e)
+{
+    (void)t;
+    int r = service_proxy_teardown(NULL, e);
+    return r < 0 ? r : dns_address_del(STR(DNS_IP), e);
+}
+
+static int remove_volumes(struct reset *t, struct err *e)
+{
+    return node_agent_teardown(t->data_dir, e);
+}
+
+static const struct {
+    const char *what;
+    int (*run)(struct reset *t, struct err *e);
+} steps[] = {
+    {"pods", remove_sandboxes},       {"supervisor", stop_supervisor}, {"volumes", remove_volumes},
+    {"pod networks", remove_network}, {"service rules", remove_proxy},
+};
+
+int role_reset(int argc, char **argv)
+{
+    struct reset t = {.data_dir = "/var/lib/coracle", .state_dir = "/run/coracle"};
+    const struct flag flags[] = {
+        {"data-dir", 0, FLAG_STRING, &t.data_dir, "DIR",
+         "the server's data directory (default /var/lib/coracle)"},
+        {"state-dir", 0, FLAG_STRING, &t.state_dir, "DIR",
+         "where the state of running containers is kept (default /run/coracle)"},
+    };
+    const struct usage usage = {.synopsis = "coracle reset [flags]",
+                                .text = "Stops every pod of this machine and takes away "
+                                        "containers, networks, rules and mounts. Stop the\n"
+                                        "server first. The data directory stays.",
+                                .examples =
+                                    "  coracle reset\n  coracle reset --data-dir /srv/coracle",
+                                .flags = flags,
+                                .nflags = sizeof flags / sizeof *flags};
+    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs), failed = 0, lock = -1;
+    if (parsed != 0)
+        return parsed > 0 ? 0 : 2;
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (access(t.data_dir, F_OK) == 0 && host_lock(t.data_dir, &lock, &e) < 0) {
+        fprintf(stderr, "coracle reset: %s\n", e.message);
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        _cleanup_err_ struct err why = ERR_INIT;
+        if (steps[i].run(&t, &why) < 0) {
+            fprintf(stderr, "coracle reset: %s: %s\n", steps[i].what, why.message);
+            failed = 1;
+        }
+    }
+    if (lock >= 0)
+        close(lock);
+    arena_done(&t.arena);
+    return failed;
+}
