@@ -25,3 +25,14 @@ void http_raw_pause(struct http_raw *r, bool paused); // no on_data while paused
 // Sends what is queued, then closes. No callback is made from inside; on_close comes from the loop.
 void http_raw_close(struct http_raw *r);
 void http_raw_abort(struct http_raw *r); // closes at once
+
+// The client's side: sends the request (method and url of r; Connection and Upgrade are added) and
+// waits for 101. on_open runs once: with r and the answer's headers, which live during the call, or
+// with NULL and the reason (status and text of the server's refusal).
+struct http_client;
+struct http_call_request;
+void http_client_upgrade(struct http_client *c, const struct http_call_request *r,
+                         struct str protocol, const struct http_raw_handler *h,
+                         void (*on_open)(void *ctx, struct http_raw *raw,
+                                         const struct http_header *headers, size_t nheaders,
+                                         const struct err *e));

@@ -340,7 +340,7 @@ static void consume(struct http_conn *c, struct str *in)
             return;
         }
         if (c->raw.active) {
-            if (c->raw.paused || c->raw.closing || !in->n)
+            if (c->raw.paused || c->raw.closing || c->raw.aborted || !in->n)
                 return;
             struct str bytes = *in;
             *in = STR_NULL;
@@ -392,7 +392,7 @@ bool h1_wants_input(const struct http_conn *c)
     if (c->closing)
         return false;
     if (c->raw.active)
-        return !c->raw.paused && !c->raw.closing;
+        return !c->raw.paused && !c->raw.closing && !c->raw.aborted;
     if (x && !x->body_complete && x->body_mode != BODY_UNREAD)
         return !x->body_paused;
     return c->in.n < KEEP || (!x && c->s.out.n <= OUT_MAX);
