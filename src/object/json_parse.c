@@ -129,6 +129,8 @@ static size_t utf8_sequence(const char *at, const char *end)
 
 bool json_utf8_valid(struct str text)
 {
+    if (!text.n)
+        return true;
     const char *p = text.p, *end = p + text.n;
     while (p < end) {
         if (!(*p & 0x80)) {
@@ -467,6 +469,8 @@ static inline ptrdiff_t seen(struct parser *s, size_t base, struct str key,
                              struct key_index **index)
 {
     size_t n = s->nmembers - base;
+    if (!n)
+        return -1;
     const struct member *m = s->members + base;
     if (n < KEY_INDEX_SMALL) {
         for (size_t i = 0; i < n; i++)

@@ -35,7 +35,7 @@ void json_write_string(struct buf *b, struct str s)
     static const char hex[] = "0123456789abcdef";
     static const char plain[0x20] = {
         ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
-    const char *p = s.p, *end = p + s.n;
+    const char *p = s.p ? s.p : "", *end = p + s.n;
     if (!buf_reserve(b, s.n + 2))
         return;
     buf_char(b, '"');

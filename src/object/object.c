@@ -142,7 +142,7 @@ int object_from_blob(const struct kind *kind, struct str key, uint64_t revision,
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct str text = blob_view(json);
     struct value *v;
-    struct err inner = ERR_INIT;
+    _cleanup_err_ struct err inner = ERR_INIT;
     if (json_parse(&a, text, &(struct json_options){.borrow = true}, &v, &inner) < 0)
         return err_wrap(e, &inner, "stored object %.*s", STR_ARG(key));
     uint32_t metadata;

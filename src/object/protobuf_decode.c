@@ -88,7 +88,7 @@ static int decode_time(struct decoder *d, const struct field *f, const struct sm
 
 static int decode_any(struct decoder *d, const struct field *f, struct str raw, struct value **ret)
 {
-    struct err inner = ERR_INIT;
+    _cleanup_err_ struct err inner = ERR_INIT;
     struct value *v = NULL;
     if (!raw.n)
         return 0;

@@ -273,7 +273,7 @@ static int parse_requirement(struct parser *p, struct requirement *r)
         return bad(p, "unable to parse requirement: found '%.*s', expected: identifier",
                    p->literal);
     r->key = p->literal;
-    struct err inner = ERR_INIT;
+    _cleanup_err_ struct err inner = ERR_INIT;
     if (check_key(r->key, "<nil>", &inner) < 0)
         return err_wrap(p->e, &inner, "unable to parse requirement");
     advance(p);
@@ -466,6 +466,8 @@ void selector_write(struct buf *b, const struct selector *s)
                 buf_char(b, ',');
             buf_str(b, r->values[j]);
         }
+        if (set && r->nvalues == 1 && !r->values[0].n)
+            buf_char(b, ','); // "(,)" is the empty string; "()" would be nothing
         if (set)
             buf_char(b, ')');
     }

@@ -104,7 +104,7 @@ struct value *value_clone(struct arena *a, const struct value *v)
 
 static struct member *find(const struct value *object, struct str key)
 {
-    if (!value_is(object, VALUE_OBJECT))
+    if (!value_is(object, VALUE_OBJECT) || !object->n)
         return NULL;
     struct member *m = object->members, *end = m + object->n;
     for (; m < end; m++)

@@ -50,7 +50,7 @@ static void scalars(void **state)
         {"99999999999999999999", "100000000000000000000"},
         {"1e999", "\"1e999\""},
         {".", "\".\""},
-        {"-", NULL},
+        {"-.", "\"-.\""},
         {"1.2.3", "\"1.2.3\""},
         {"10.0.0.1", "\"10.0.0.1\""},
         {"2001-12-14", "\"2001-12-14\""},
@@ -83,8 +83,6 @@ static void scalars(void **state)
         {"a: 1\n---\n", "{\"a\":1}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!rows[i].json)
-            continue;
         _cleanup_arena_ struct arena a = ARENA_INIT;
         _cleanup_err_ struct err e = ERR_INIT;
         struct value *v;
