@@ -280,6 +280,8 @@ static void make_dns_service(struct executor_task *t)
     _cleanup_err_ struct err e = ERR_INIT;
     struct value *body;
     BUG_ON(yaml_parse(&a, str_of(dns_service_yaml), NULL, &body, NULL) < 0);
+    if (client_get(dns_service.client, KIND("", "services"), STR("kube-system"), STR("kube-dns"), NULL, NULL) == 0)
+        return;
     if (client_create(dns_service.client, KIND("", "services"), STR("kube-system"), body, NULL,
                       &e) < 0 &&
         !err_is(&e, ERR_ALREADY_EXISTS))

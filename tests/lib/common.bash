@@ -58,6 +58,9 @@ eventually() {
     done
 }
 
+# Commands run inside the server's network namespace when a test has one (node.bash sets IN_NS).
+IN_NS=()
+
 server_start() {
     export DIR PORT KUBECONFIG KUBECTL
     DIR=$(mktemp -d /tmp/coracle-test-XXXXXX)
@@ -70,10 +73,10 @@ server_start() {
 
 # Starts (again) on the same directory and port; waits until /readyz says ok.
 server_run() {
-    "${SERVER_WRAP[@]}" "$CORACLE" server --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" \
+    "${IN_NS[@]}" "$CORACLE" server --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" \
         --port "$PORT" "$@" >>"$DIR/server.log" 2>&1 3>&- 4>&- &
     echo $! >"$DIR/pid"
-    if ! eventually 20 curl -fsk "https://127.0.0.1:$PORT/readyz"; then
+    if ! eventually 20 "${IN_NS[@]}" curl -fsk "https://127.0.0.1:$PORT/readyz"; then
         tail -n 30 "$DIR/server.log"
         return 1
     fi
@@ -93,7 +96,7 @@ server_stop() {
     return 0
 }
 
-K() { "$KUBECTL" --cache-dir "$DIR/cache" "$@"; }
+K() { "${IN_NS[@]}" "$KUBECTL" --cache-dir "$DIR/cache" "$@"; }
 
 # each_kubectl FUNCTION...: runs it with every released kubectl; the last "with" line is the one that failed.
 each_kubectl() {

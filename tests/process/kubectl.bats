@@ -66,7 +66,7 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       containers:
-      - {name: web, image: "registry.example/web:1", ports: [{containerPort: 80}], resources: {limits: {cpu: "0.5", memory: 64Mi}}}
+      - {name: web, image: "registry.example/web:1", ports: [{containerPort: 80}], resources: {limits: {cpu: 500m, memory: 64Mi}}}
 ---
 apiVersion: v1
 kind: Service
