@@ -4,9 +4,10 @@ add_executable(kindsc ${CMAKE_SOURCE_DIR}/tools/kindsc.c)
 # It runs once and lets the system free its memory; nothing of the tested program is in it.
 target_compile_options(kindsc PRIVATE -fno-sanitize=all)
 target_link_options(kindsc PRIVATE -fno-sanitize=all)
+file(GLOB KINDS_RENDERERS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/schema/openapi*.c)
 set(KINDS_SOURCES ${CMAKE_BINARY_DIR}/kinds.c)
 add_custom_command(OUTPUT ${KINDS_SOURCES}
-  COMMAND kindsc ${KINDS_SOURCES} ${KINDS_FILES}
-  DEPENDS kindsc ${KINDS_FILES} COMMENT "kinds.c from api/*.kinds" VERBATIM)
+  COMMAND kindsc ${KINDS_SOURCES} ${KINDS_FILES} ${KINDS_RENDERERS}
+  DEPENDS kindsc ${KINDS_FILES} ${KINDS_RENDERERS} COMMENT "kinds.c from api/*.kinds" VERBATIM)
 # A target of its own, so that the tables are made before and without the rooms they are compiled in.
 add_custom_target(kinds DEPENDS ${KINDS_SOURCES})

@@ -1,6 +1,6 @@
 // kindsc: compiles api/*.kinds into C tables. Runs at build time only.
 //
-//     kindsc OUTPUT.c INPUT.kinds...
+//     kindsc OUTPUT.c INPUT.kinds... [RENDERER.c...]
 //
 // The format's manual is api/README.md. All files are read, then names are resolved, then inlined
 // structs are flattened, then everything is checked, then written; nothing is written if anything is
@@ -117,6 +117,7 @@ static struct kind *kinds[1024];
 static int nkinds;
 static int faults;
 static FILE *out;
+static uint64_t fingerprint = 14695981039346656037u; // FNV-1a of all input
 
 static void *grow(void *p, size_t size)
 {
@@ -486,6 +487,13 @@ static void read_indented(struct reader *r, char **w, int n)
     }
 }
 
+// Files that are no .kinds count in the fingerprint only: what renders the tables.
+static bool is_kinds(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && !strcmp(dot, ".kinds");
+}
+
 static void read_file(const char *path)
 {
     FILE *f = fopen(path, "r");
@@ -498,6 +506,10 @@ static void read_file(const char *path)
     size_t cap = 0;
     for (ssize_t len; (len = getline(&line, &cap, f)) >= 0;) {
         r.at.line++;
+        for (ssize_t i = 0; i < len; i++)
+            fingerprint = (fingerprint ^ (unsigned char)line[i]) * 1099511628211u;
+        if (!is_kinds(path))
+            continue;
         while (len && isspace((unsigned char)line[len - 1]))
             line[--len] = 0;
         bool indented = isblank((unsigned char)line[0]);
@@ -1188,7 +1200,7 @@ static void write_packages(void)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: kindsc OUTPUT.c INPUT.kinds...\n");
+        fprintf(stderr, "usage: kindsc OUTPUT.c INPUT.kinds... [RENDERER.c...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)
@@ -1219,6 +1231,7 @@ int main(int argc, char **argv)
     write_types();
     write_kinds();
     write_packages();
+    fprintf(out, "const char schema_fingerprint[] = \"%016" PRIX64 "\";\n", fingerprint);
     if (fclose(out) || faults) {
         remove(temporary);
         return 1;

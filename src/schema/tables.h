@@ -18,3 +18,4 @@ extern const struct kind schema_kinds[];      // sorted by preference of the gro
 extern const size_t schema_nkinds;
 extern const struct package schema_packages[];
 extern const size_t schema_npackages;
+extern const char schema_fingerprint[]; // changes when api/*.kinds do; hexadecimal
