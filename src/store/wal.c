@@ -29,9 +29,11 @@
 // (each 8-byte-aligned frame begins where the last one ended, usually within a sector).
 //
 // Names: wal-<20 digits>.log segments; wal.spare the next one; wal.new, wal.fill unfinished ones,
-// removed at start. Since a cut segment is renamed to the spare and later to a new segment, a crash
-// that loses the renames may leave a new header under an old name: names up to the checkpoint's
-// sequence are therefore removed unread.
+// all three removed at start. Since a cut segment is renamed to the spare and later to a new
+// segment, a crash that loses the renames may leave a new header under an old name: names up to the
+// checkpoint's sequence are therefore removed unread. Where a crash leaves a rename half done, a
+// segment may have one of the other names as well: these are removed before use, their files never
+// written to.
 #include "store/wal.h"
 #include "base/arena.h"
 #include <errno.h>
@@ -95,7 +97,8 @@ static int file_make(struct wal *w, const char *path, uint64_t size, bool fill,
 {
     const struct env_ops *o = w->env->ops;
     struct env_file *f;
-    int error = o->file_open(w->env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNC, 0600, &f);
+    o->unlink(w->env, path); // never truncated: see the essay on names
+    int error = o->file_open(w->env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_EXCL, 0600, &f);
     if (error)
         return error;
     error = o->file_allocate(f, size);
@@ -355,11 +358,13 @@ int wal_read_closed(struct wal *w, const struct wal_closed *which, wal_frame_fn 
     return code;
 }
 
+static const char *const unfinished[] = {"wal.new", "wal.fill", "wal.spare"};
+
 // What the directory holds.
 struct names {
     uint64_t *sequences;
     size_t n, cap;
-    bool spare, fresh, fill;
+    bool unfinished[3];
 };
 
 static void name_add(void *ctx, const char *name)
@@ -367,9 +372,8 @@ static void name_add(void *ctx, const char *name)
     struct names *l = ctx;
     struct str s = str_of(name);
     uint64_t sequence;
-    l->spare |= str_eqc(s, "wal.spare");
-    l->fresh |= str_eqc(s, "wal.new");
-    l->fill |= str_eqc(s, "wal.fill");
+    for (size_t i = 0; i < 3; i++)
+        l->unfinished[i] |= str_eqc(s, unfinished[i]);
     if (s.n != 28 || !str_starts(s, STR("wal-")) || !str_ends(s, STR(".log")) ||
         !str_to_u64(str_sub(s, 4, 20), &sequence))
         return;
@@ -489,17 +493,9 @@ int wal_open(struct wal *w, uint64_t revision, uint64_t sequence, wal_frame_fn *
     free(l.sequences);
     if (code)
         return code;
-    if (l.fresh)
-        o->unlink(w->env, other_path(w, &a, "wal.new").p);
-    if (l.fill)
-        o->unlink(w->env, other_path(w, &a, "wal.fill").p);
-    struct env_file *f;
-    struct str spare = other_path(w, &a, "wal.spare");
-    if (l.spare && o->file_open(w->env, spare.p, ENV_READ, 0, &f) == 0) {
-        w->spare = o->file_size(f) == (int64_t)w->segment_bytes;
-        o->file_close(f);
-        if (!w->spare)
-            o->unlink(w->env, spare.p);
-    }
+    // The spare too: where a rename was half durable, it is the last segment by another name.
+    for (size_t i = 0; i < 3; i++)
+        if (l.unfinished[i])
+            o->unlink(w->env, other_path(w, &a, unfinished[i]).p);
     return 0;
 }

@@ -5,8 +5,9 @@
 //
 //   FAULT_CRASH  the machine stops in the middle of it: it and all later ones fail, until
 //                crash_disk_restart gives the state that survived
-//   FAULT_ERROR  it fails once with an errno (a write: half done; a sync: what was to be synced is
-//                marked clean and never gets to the disk, as Linux does)
+//   FAULT_ERROR  it fails once with an errno (a write: nothing, half or all of it done; a sync:
+//   some
+//                of it got to the disk, the rest is marked clean and never will, as Linux does)
 //
 // Clock and random are the system's. Included by one test program at a time.
 #pragma once
@@ -212,6 +213,8 @@ static int disk_file_open(struct env *env, const char *path, int flags, unsigned
     struct name *n = names_find(&d->now, path);
     if (!error && !n && !(flags & ENV_CREATE))
         error = -ENOENT;
+    if (!error && n && (flags & ENV_EXCL))
+        error = -EEXIST;
     if (!error) {
         if (!n) {
             struct inode *i = mem_zalloc(sizeof *i);
@@ -262,7 +265,8 @@ static ssize_t disk_file_pwrite(struct env_file *f, const void *p, size_t n, uin
     ssize_t result = operation(f->disk, &half);
     struct str data = {p, n};
     if (half && !f->disk->crashed)
-        data = str_sub(data, 0, n / 2); // a crash tears by itself
+        data = str_sub(data, 0, disk_random(f->disk, 3) * n / 2); // none, half, all
+    // (a crash tears by itself)
     if (!result || half)
         inode_write(f->inode, off, data);
     if (!result)
@@ -276,10 +280,9 @@ static int disk_file_sync(struct env_file *f)
     bool half;
     pthread_mutex_lock(&f->disk->lock);
     int error = operation(f->disk, &half);
-    if (!error) {
-        for (size_t i = 0; i < f->inode->nwrites; i++)
+    for (size_t i = 0; i < f->inode->nwrites && !f->disk->crashed; i++)
+        if (!error || disk_random(f->disk, 2))
             bytes_write(&f->inode->durable, f->inode->writes[i].off, f->inode->writes[i].data);
-    }
     if (!f->disk->crashed)
         writes_clear(f->inode); // done, or marked clean though they never got there
     pthread_mutex_unlock(&f->disk->lock);

@@ -123,10 +123,10 @@ struct outcome {
 
 // Runs transactions from `from` on, until the end or a failure. What was refused for want of space
 // is tried again, which must succeed (one fault is planted at most).
-static struct outcome run(struct store *s, struct workload *w, size_t from)
+static struct outcome run(struct store *s, struct workload *w, size_t from, bool stop_when_full)
 {
     struct outcome o = {.acknowledged = from};
-    while (o.acknowledged < TXNS && !o.failed) {
+    while (o.acknowledged < TXNS && !o.failed && !(stop_when_full && o.full)) {
         size_t first = o.acknowledged, n = w->batch[first];
         n = n < TXNS - first ? n : TXNS - first;
         struct batch b = {.store = s, .steps = &w->steps[first], .n = n, .left = n};
@@ -206,9 +206,16 @@ static void remove_checkpoint(void)
     unlink(path);
 }
 
+// When the machine stops after a life with a fault.
+enum lose {
+    LOSE_NOTHING,   // it does not: the next life finds the page cache
+    LOSE_AT_END,    // after the workload, or where that failed
+    LOSE_WHEN_FULL, // right after the first refusal for want of space
+};
+
 // One life with a fault, one after it with a crash at its end, and a last look.
 static void one_fault(struct workload *w, uint64_t seed, enum fault fault, int errnum,
-                      uint64_t index, bool lose)
+                      uint64_t index, enum lose lose)
 {
     struct crash_disk d;
     struct outcome o = {0};
@@ -219,10 +226,10 @@ static void one_fault(struct workload *w, uint64_t seed, enum fault fault, int e
     d.fault_at = index;
     struct store *s = open_on(&d, NULL);
     if (s) {
-        o = run(s, w, 0);
+        o = run(s, w, 0, lose == LOSE_WHEN_FULL);
         store_close(s);
     }
-    if (lose)
+    if (lose != LOSE_NOTHING)
         crash_disk_restart(&d);
     d.fault = FAULT_NONE;
 
@@ -232,7 +239,10 @@ static void one_fault(struct workload *w, uint64_t seed, enum fault fault, int e
         fail_msg("fault at operation %lu (%s): the store does not open again: %s",
                  (unsigned long)index, errnum ? strerrorname_np(errnum) : "crash", e.message);
     size_t n = verify(s, w, o.acknowledged, index);
-    o = run(s, w, n);
+    if (o.full && lose == LOSE_WHEN_FULL && n != o.acknowledged)
+        fail_msg("fault at operation %lu: what was refused for want of space is there",
+                 (unsigned long)index);
+    o = run(s, w, n, false);
     assert_false(o.failed || o.full);
     assert_int_equal(o.acknowledged, TXNS);
     store_close(s);
@@ -256,7 +266,7 @@ static uint64_t seeds(void)
 }
 
 // The fault is moved along until a run ends before it is reached.
-static void each_operation(enum fault fault, int errnum, bool lose)
+static void each_operation(enum fault fault, int errnum, enum lose lose)
 {
     static struct workload w;
     uint64_t all = seeds();
@@ -266,7 +276,7 @@ static void each_operation(enum fault fault, int errnum, bool lose)
         remove_checkpoint();
         crash_disk_init(&d, seed);
         struct store *s = open_on(&d, NULL);
-        assert_int_equal(run(s, &w, 0).acknowledged, TXNS);
+        assert_int_equal(run(s, &w, 0, false).acknowledged, TXNS);
         store_close(s);
         uint64_t operations = d.operations;
         crash_disk_done(&d);
@@ -280,31 +290,37 @@ static void each_operation(enum fault fault, int errnum, bool lose)
 static void crash_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_CRASH, 0, true);
+    each_operation(FAULT_CRASH, 0, LOSE_AT_END);
 }
 
 static void eio_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, EIO, false);
+    each_operation(FAULT_ERROR, EIO, LOSE_NOTHING);
 }
 
 static void eio_then_crash(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, EIO, true);
+    each_operation(FAULT_ERROR, EIO, LOSE_AT_END);
 }
 
 static void enospc_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, ENOSPC, false);
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_NOTHING);
 }
 
 static void enospc_then_crash(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, ENOSPC, true);
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_AT_END);
+}
+
+static void refused_is_not_written(void **state)
+{
+    (void)state;
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_WHEN_FULL);
 }
 
 static int setup(void **state)
@@ -334,7 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crash_at_each_operation), cmocka_unit_test(eio_at_each_operation),
         cmocka_unit_test(eio_then_crash),          cmocka_unit_test(enospc_at_each_operation),
-        cmocka_unit_test(enospc_then_crash),
+        cmocka_unit_test(enospc_then_crash),       cmocka_unit_test(refused_is_not_written),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
