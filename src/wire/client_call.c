@@ -115,19 +115,14 @@ static void timed_out(struct loop_timer *t)
         loop_timer_at(c->client->loop, t, c->last_byte + ns);
         return;
     }
-    char text[sizeof(struct sockaddr_un)] = "";
     if (c->state == CALL_RESOLVE) {
         end_with(c, ERR_TIMEOUT, "dial tcp: lookup %.*s: i/o timeout", STR_ARG(c->host));
     } else if (c->state == CALL_CONNECT && c->conn && !c->conn->connecting) {
         end_with(c, ERR_TIMEOUT, "net/http: TLS handshake timeout");
     } else if (c->state == CALL_CONNECT) {
-        if (c->conn)
-            snprintf(text, sizeof text, "%s", c->conn->peer);
-        end_with(c, ERR_TIMEOUT, "dial %s %s: i/o timeout", network(c), text);
+        end_with(c, ERR_TIMEOUT, "dial %s %s: i/o timeout", network(c), c->peer);
     } else {
-        if (c->conn)
-            snprintf(text, sizeof text, "%s", c->conn->peer);
-        end_with(c, ERR_TIMEOUT, "read %s %s: i/o timeout", network(c), text);
+        end_with(c, ERR_TIMEOUT, "read %s %s: i/o timeout", network(c), c->peer);
     }
 }
 
@@ -139,14 +134,14 @@ static void next_address(struct http_call *c)
 {
     while (c->next_address < c->naddresses) {
         const struct sockaddr_storage *ss = &c->addresses[c->next_address++];
+        resolve_text(ss, c->peer, sizeof c->peer);
         int code = client_conn_open(c->client, c->key, c->host, c->https, ss, &c->conn);
         if (code == 0) {
             c->conn->call = c;
             return;
         }
-        char where[sizeof(struct sockaddr_un)], scratch[128];
-        resolve_text(ss, where, sizeof where);
-        err_set(&c->last, ERR_UNAVAILABLE, "dial %s %s: connect: %s", network(c), where,
+        char scratch[128];
+        err_set(&c->last, ERR_UNAVAILABLE, "dial %s %s: connect: %s", network(c), c->peer,
                 error_text(-code, scratch, sizeof scratch));
     }
     _cleanup_err_ struct err e = ERR_INIT;
@@ -179,17 +174,12 @@ void call_failed(struct http_call *c, int error, const char *why)
 {
     char scratch[128];
     const char *text = why ? why : error_text(error, scratch, sizeof scratch);
-    const char *where = "";
-    char peer[sizeof(struct sockaddr_un)] = "";
-    if (c->naddresses && c->next_address)
-        resolve_text(&c->addresses[c->next_address - 1], peer, sizeof peer);
-    where = peer;
     if (c->state == CALL_CONNECT) {
         if (why) { // TLS: another address will not be more trustworthy
             end_with(c, ERR_UNAVAILABLE, "%s", why);
             return;
         }
-        err_set(&c->last, ERR_UNAVAILABLE, "dial %s %s: connect: %s", network(c), where, text);
+        err_set(&c->last, ERR_UNAVAILABLE, "dial %s %s: connect: %s", network(c), c->peer, text);
         next_address(c);
         return;
     }
@@ -201,9 +191,9 @@ void call_failed(struct http_call *c, int error, const char *why)
         return;
     }
     if (error == ETIMEDOUT)
-        end_with(c, ERR_TIMEOUT, "read %s %s: %s", network(c), where, text);
+        end_with(c, ERR_TIMEOUT, "read %s %s: %s", network(c), c->peer, text);
     else
-        end_with(c, ERR_UNAVAILABLE, "read %s %s: %s", network(c), where, text);
+        end_with(c, ERR_UNAVAILABLE, "read %s %s: %s", network(c), c->peer, text);
 }
 
 static void begin(struct http_call *c)
@@ -220,6 +210,7 @@ static void begin(struct http_call *c)
     struct client_conn *cc = c->retried ? NULL : client_conn_take(client, c->key);
     if (cc) {
         c->conn = cc;
+        memcpy(c->peer, cc->peer, sizeof c->peer);
         move(c, CALL_HEAD);
         watch_time(c);
         client_conn_send(cc, c);

@@ -63,6 +63,7 @@ struct http_call {
     size_t naddresses, next_address;
     struct err last; // what the last address answered
     struct client_conn *conn;
+    char peer[sizeof(struct sockaddr_un)]; // who is, or was, tried
     // The answer.
     bool any; // a byte of it has come
     size_t scanned;

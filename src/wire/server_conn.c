@@ -10,6 +10,7 @@
 //   between requests     the server's idle time
 //   a body being read    BODY_SECONDS without a byte
 //   lingering            LINGER_SECONDS
+//   an answer for a peer whose half is closed   HALF_CLOSED_SECONDS
 //   a last answer that the peer does not read   the server's idle time
 // A stream (watch, logs, an upgraded connection) has none: TCP keep-alive finds dead peers, and
 // slow ones are its owner's business (http_pending).

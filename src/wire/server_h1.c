@@ -401,9 +401,12 @@ bool h1_wants_input(const struct http_conn *c)
 void h1_eof(struct http_conn *c)
 {
     struct http_exchange *x = current(c);
-    // Half-closed clients (printf … | nc) get their answer; a stream without a reader ends.
+    // A client that is gone and one that has only closed its half (printf … | nc) look the same: a
+    // stream ends at once, an answer that is being made has a few seconds to come.
     if (!x)
         c->closing = true;
     else if (!x->body_complete || x->response == RESPONSE_STREAM || c->raw.active)
         conn_close(c);
+    else if (c->deadline == UINT64_MAX)
+        conn_deadline(c, HALF_CLOSED_SECONDS);
 }

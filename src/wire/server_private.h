@@ -133,7 +133,13 @@ struct http_server {
     bool stopped;
 };
 
-enum { HEAD_SECONDS = 32, BODY_SECONDS = 60, LINGER_SECONDS = 2, CHUNK_HEADROOM = 24 };
+enum {
+    HEAD_SECONDS = 32,
+    BODY_SECONDS = 60,
+    LINGER_SECONDS = 2,
+    HALF_CLOSED_SECONDS = 5,
+    CHUNK_HEADROOM = 24
+};
 
 // server_conn.c
 void conn_new(struct server_loop *sl, int fd, const char *remote);

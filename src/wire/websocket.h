@@ -24,8 +24,6 @@ void websocket_send(struct websocket *w, bool binary, struct str message);
 void websocket_send_channel(struct websocket *w, uint8_t channel, struct str payload);
 size_t websocket_pending(struct websocket *w);
 void websocket_on_drain(struct websocket *w, size_t low, void (*fn)(struct websocket *w));
-// Back-pressure: while paused, nothing is read from the peer and on_message is not called.
-void websocket_pause(struct websocket *w, bool paused);
 // Holds back on_message, and by TCP the peer, until called with false.
 void websocket_pause(struct websocket *w, bool paused);
 // Starts the closing handshake; on_close comes from the loop when it is over, after 5 s at the
