@@ -91,6 +91,28 @@ static const struct value *same_port(const struct value *ports, const struct val
     return NULL;
 }
 
+// Fields that only some types have and that the client merely carried along.
+static void drop_meaningless(struct op *op, struct value *spec)
+{
+    static const struct {
+        const char *field;
+        bool node_port, load_balancer; // types that have it
+    } fields[] = {
+        {"externalTrafficPolicy", true, true},
+        {"healthCheckNodePort", false, true},
+        {"allocateLoadBalancerNodePorts", false, true},
+        {"loadBalancerClass", false, true},
+    };
+    const struct value *old = value_getc(op->old, "spec");
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        bool has = (type_is(op->new, "NodePort") && fields[i].node_port) ||
+                   (type_is(op->new, "LoadBalancer") && fields[i].load_balancer);
+        struct value *mine = value_getc(spec, fields[i].field);
+        if (!has && mine && value_eq(mine, value_getc(old, fields[i].field)))
+            value_delc(spec, fields[i].field);
+    }
+}
+
 // What clients leave out because it was allocated for them stays; what a change of type makes
 // meaningless goes.
 static int prepare_update(struct op *op, struct err *e)
@@ -116,6 +138,7 @@ static int prepare_update(struct op *op, struct err *e)
         else if (!now && (mine == was || !mine))
             value_delc(p, "nodePort");
     }
+    drop_meaningless(op, spec);
     align_addresses(op);
     return 0;
 }

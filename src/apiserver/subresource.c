@@ -10,8 +10,12 @@
 
 // ---- scale
 
-static struct str selector_text(struct op *op, const struct value *v)
+// A custom resource says it itself, as text; built-in kinds have it in spec.selector.
+static struct str selector_text(struct op *op, const struct value *object)
 {
+    if (op->kind->flags & KIND_CUSTOM)
+        return op->sub->scale_selector ? value_str_at(object, op->sub->scale_selector) : STR_NULL;
+    const struct value *v = value_at(object, "spec.selector");
     struct selector *s = NULL;
     _cleanup_buf_ struct buf b = BUF_INIT;
     bool plain = str_eqc(op->kind->resource, "replicationcontrollers");
@@ -45,8 +49,7 @@ static struct value *scale_of(struct op *op, const struct value *object, uint64_
     value_set_at(a, s, "spec.replicas", value_int(a, value_int_at(object, op->sub->scale_spec, 0)));
     value_set_at(a, s, "status.replicas",
                  value_int(a, value_int_at(object, op->sub->scale_status, 0)));
-    struct str selector = selector_text(
-        op, op->sub->scale_selector ? value_at(object, op->sub->scale_selector) : NULL);
+    struct str selector = selector_text(op, object);
     if (selector.n)
         value_set_at(a, s, "status.selector", value_str(a, selector));
     return s;

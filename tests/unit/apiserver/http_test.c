@@ -1,0 +1,515 @@
+// The HTTP face over real sockets: what kubectl and client-go see.
+#include "base/thread.h"
+#include "base/time.h"
+#include "harness.h"
+#include "wire/http_client.h"
+
+struct web {
+    struct env *env;
+    struct store *store;
+    struct apiserver *server;
+    struct loop *loop, *client_loop;
+    pthread_t thread, client_thread;
+    struct http_server *http;
+    struct http_client *client;
+    struct arena a;
+    struct http_answer answer;
+    struct completion stopped;
+    char base[64];
+};
+
+static void *run_loop(void *l)
+{
+    loop_run(l);
+    return NULL;
+}
+
+// Everybody is an administrator here: what rights do is tested elsewhere.
+static const char everybody[] =
+    "{'metadata':{'name':'all'},'subjects':[{'kind':'Group','apiGroup':'rbac.authorization.k8s.io',"
+    "'name':'system:unauthenticated'}],'roleRef':{'apiGroup':'rbac.authorization.k8s.io','kind':"
+    "'ClusterRole','name':'cluster-admin'}}";
+
+static void make_client(void *arg)
+{
+    struct web *w = arg;
+    w->client = http_client_new(w->client_loop, &(struct http_client_options){0});
+    completion_signal(&w->stopped);
+}
+
+static int setup(void **state)
+{
+    struct web *w = mem_zalloc(sizeof *w);
+    struct err e = ERR_INIT;
+    w->env = env_system();
+    w->store = store_memory_new(w->env);
+    struct apiserver_options opt = {
+        .env = w->env, .store = w->store, .advertise_address = STR("10.0.0.5"), .port = 6443};
+    if (apiserver_new(&opt, &w->server, &e) < 0)
+        fail_msg("%s", e.message);
+    struct fixture f = {.env = w->env, .store = w->store, .server = w->server};
+    f.admin = (struct identity){.user = STR("admin"), .groups = harness_masters, .ngroups = 1};
+    api_call_init(&f.call);
+    create(&f, "clusterrolebindings", NULL, everybody);
+    create(&f, "serviceaccounts", "default", "{'metadata':{'name':'default'}}");
+    api_call_done(&f.call);
+    arena_done(&f.a);
+    w->loop = loop_new(w->env);
+    w->client_loop = loop_new(w->env);
+    if (http_server_new(&w->loop, 1, STR("127.0.0.1:0"), apiserver_http_handler(w->server),
+                        &(struct http_server_options){0}, &w->http, &e) < 0)
+        fail_msg("%s", e.message);
+    snprintf(w->base, sizeof w->base, "http://127.0.0.1:%u", http_server_port(w->http));
+    w->thread = thread_start("server", run_loop, w->loop);
+    w->client_thread = thread_start("client", run_loop, w->client_loop);
+    completion_init(&w->stopped);
+    loop_call(w->client_loop, make_client, w);
+    completion_wait(&w->stopped);
+    completion_done(&w->stopped);
+    *state = w;
+    return 0;
+}
+
+static void on_stopped(void *arg)
+{
+    completion_signal(arg);
+}
+
+static void drop_client(void *arg)
+{
+    struct web *w = arg;
+    http_client_free(w->client);
+    completion_signal(&w->stopped);
+}
+
+static int teardown(void **state)
+{
+    struct web *w = *state;
+    completion_init(&w->stopped);
+    loop_call(w->client_loop, drop_client, w);
+    completion_wait(&w->stopped);
+    completion_done(&w->stopped);
+    completion_init(&w->stopped);
+    http_server_stop(w->http, 1000 * NS_PER_MS, on_stopped, &w->stopped);
+    completion_wait(&w->stopped);
+    completion_done(&w->stopped);
+    loop_stop(w->loop);
+    loop_stop(w->client_loop);
+    pthread_join(w->thread, NULL);
+    pthread_join(w->client_thread, NULL);
+    loop_free(w->loop);
+    loop_free(w->client_loop);
+    apiserver_free(w->server);
+    store_close(w->store);
+    arena_done(&w->a);
+    free(w);
+    return 0;
+}
+
+static int fetch(struct web *w, const char *method, const char *path, const char *type,
+                 const char *accept, struct str body)
+{
+    struct http_header h[2];
+    size_t n = 0;
+    struct err e = ERR_INIT;
+    if (type)
+        h[n++] = (struct http_header){STR("content-type"), str_of(type)};
+    if (accept)
+        h[n++] = (struct http_header){STR("accept"), str_of(accept)};
+    struct http_call_request r = {.method = method,
+                                  .url = arena_printf(&w->a, "%s%s", w->base, path),
+                                  .headers = h,
+                                  .nheaders = n,
+                                  .body = body};
+    if (http_do(w->client, &w->a, &r, 64 << 20, &w->answer, &e) < 0)
+        fail_msg("%s %s: %s", method, path, e.message);
+    return w->answer.status;
+}
+
+static struct str quotes(struct web *w, const char *json)
+{
+    char *text = arena_cstr(&w->a, str_of(json));
+    for (char *p = text; *p; p++)
+        if (*p == '\'')
+            *p = '"';
+    return str_of(text);
+}
+
+static struct value *body_of(struct web *w)
+{
+    struct value *v = NULL;
+    struct err e = ERR_INIT;
+    if (json_parse(&w->a, w->answer.body, NULL, &v, &e) < 0)
+        fail_msg("%s in %.*s", e.message, STR_ARG(w->answer.body));
+    return v;
+}
+
+static const char *at(struct web *w, const struct value *v, const char *path)
+{
+    return arena_cstr(&w->a, value_str_at(v, path));
+}
+
+static const char *header(struct web *w, const char *name)
+{
+    return arena_cstr(&w->a, http_answer_header(&w->answer, name));
+}
+
+#define GET(w, path)        fetch(w, "GET", path, NULL, NULL, STR_NULL)
+#define POST(w, path, json) fetch(w, "POST", path, "application/json", NULL, quotes(w, json))
+#define CONFIGMAPS          "/api/v1/namespaces/default/configmaps"
+
+static void test_pages(void **state)
+{
+    struct web *w = *state;
+    assert_int_equal(GET(w, "/version"), 200);
+    assert_string_equal(at(w, body_of(w), "minor"), "34");
+    assert_string_equal(at(w, body_of(w), "major"), "1");
+    assert_int_equal(GET(w, "/healthz"), 200);
+    assert_true(str_eqc(w->answer.body, "ok"));
+    assert_int_equal(GET(w, "/readyz?verbose"), 200);
+    assert_true(str_ends(w->answer.body, STR("readyz check passed\n")));
+    assert_int_equal(GET(w, "/nothing"), 404);
+    assert_true(str_eqc(w->answer.body, "404 page not found\n"));
+    assert_int_equal(GET(w, "/api/v1/nothing"), 404);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        "the server could not find the requested resource");
+    assert_string_equal(at(w, body_of(w), "reason"), "NotFound");
+    assert_int_equal(GET(w, "/apis/none.example.com/v1"), 404);
+    assert_int_equal(GET(w, "/api"), 200);
+    assert_string_equal(at(w, body_of(w), "kind"), "APIVersions");
+    assert_int_equal(GET(w, "/apis"), 200);
+    assert_string_equal(at(w, body_of(w), "kind"), "APIGroupList");
+    assert_int_equal(GET(w, "/apis/apps"), 200);
+    assert_string_equal(at(w, body_of(w), "kind"), "APIGroup");
+    assert_int_equal(GET(w, "/apis/apps/v1"), 200);
+    assert_string_equal(at(w, body_of(w), "kind"), "APIResourceList");
+    assert_int_equal(
+        fetch(w, "GET", "/apis", NULL,
+              "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+              "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"
+              "application/json",
+              STR_NULL),
+        200);
+    assert_string_equal(at(w, body_of(w), "kind"), "APIGroupDiscoveryList");
+    assert_string_equal(header(w, "content-type"),
+                        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    assert_true(*header(w, "etag"));
+    assert_int_equal(GET(w, "/openapi/v3"), 200);
+    assert_int_equal(GET(w, "/openapi/v3/apis/apps/v1"), 200);
+    assert_int_equal(GET(w, "/openapi/v3/apis/none/v1"), 404);
+    assert_int_equal(GET(w, "/metrics"), 200);
+    assert_true(str_find(w->answer.body, STR("apiserver_requests_total ")) >= 0);
+    assert_int_equal(GET(w, "/"), 200);
+}
+
+static void test_objects(void **state)
+{
+    struct web *w = *state;
+    assert_int_equal(POST(w, CONFIGMAPS, "{'metadata':{'name':'c'},'data':{'k':'v'}}"), 201);
+    struct value *v = body_of(w);
+    assert_string_equal(at(w, v, "kind"), "ConfigMap");
+    assert_string_equal(at(w, v, "apiVersion"), "v1");
+    assert_string_equal(header(w, "content-type"), "application/json");
+    assert_string_equal(header(w, "cache-control"), "no-cache, private");
+    assert_int_equal(strlen(header(w, "audit-id")), 36);
+    assert_int_equal(GET(w, CONFIGMAPS "/c"), 200);
+    assert_true(value_eq(v, body_of(w)));
+    assert_int_equal(GET(w, CONFIGMAPS "/x"), 404);
+    v = body_of(w);
+    assert_string_equal(at(w, v, "kind"), "Status");
+    assert_string_equal(at(w, v, "status"), "Failure");
+    assert_string_equal(at(w, v, "message"), "configmaps \"x\" not found");
+    assert_string_equal(at(w, v, "details.name"), "x");
+    assert_string_equal(at(w, v, "details.kind"), "configmaps");
+    assert_int_equal(value_int_at(v, "code", 0), 404);
+
+    assert_int_equal(fetch(w, "PATCH", CONFIGMAPS "/c", "application/merge-patch+json", NULL,
+                           quotes(w, "{'data':{'k':'w'}}")),
+                     200);
+    assert_string_equal(at(w, body_of(w), "data.k"), "w");
+    assert_int_equal(
+        fetch(w, "PATCH", CONFIGMAPS "/c", "application/apply-patch+yaml", NULL, STR("data: {}")),
+        415);
+    assert_int_equal(fetch(w, "PATCH", CONFIGMAPS "/c", "application/json", NULL, STR("{}")), 415);
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "text/html", NULL, STR("<p>")), 415);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        "the body of the request was in an unknown format - accepted media types "
+                        "include: application/json, application/yaml, "
+                        "application/vnd.kubernetes.protobuf");
+    assert_int_equal(fetch(w, "PUT", CONFIGMAPS, NULL, NULL, STR_NULL), 405);
+    assert_string_equal(header(w, "allow"), "DELETE, GET, POST");
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS, NULL, "image/png", STR_NULL), 406);
+    assert_string_equal(at(w, body_of(w), "reason"), "NotAcceptable");
+    assert_int_equal(POST(w, CONFIGMAPS, "{'metadata':"), 400);
+    assert_int_equal(POST(w, CONFIGMAPS "?dryRun=Some", "{'metadata':{'name':'d'}}"), 422);
+    assert_int_equal(POST(w, CONFIGMAPS "?fieldValidation=Strict",
+                          "{'metadata':{'name':'d'},'data':{'a':'1','a':'2'}}"),
+                     400);
+    assert_true(strstr(at(w, body_of(w), "message"),
+                       "strict decoding error: duplicate field \"data.a\"") != NULL);
+    assert_int_equal(POST(w, CONFIGMAPS "?dryRun=All", "{'metadata':{'name':'d'},'spex':1}"), 201);
+    assert_string_equal(header(w, "warning"), "299 - \"unknown field \\\"spex\\\"\"");
+    assert_int_equal(GET(w, CONFIGMAPS "/d"), 404);
+
+    // DeleteOptions as kubectl sends them.
+    assert_int_equal(fetch(w, "DELETE", CONFIGMAPS "/c", "application/json", NULL,
+                           quotes(w, "{'propagationPolicy':'Background','dryRun':['All']}")),
+                     200);
+    assert_int_equal(GET(w, CONFIGMAPS "/c"), 200);
+    assert_int_equal(fetch(w, "DELETE", CONFIGMAPS "/c", NULL, NULL, STR_NULL), 200);
+    v = body_of(w);
+    assert_string_equal(at(w, v, "status"), "Success");
+    assert_string_equal(at(w, v, "details.kind"), "configmaps");
+}
+
+static void test_formats(void **state)
+{
+    struct web *w = *state;
+    struct str yaml =
+        STR("kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: yam\ndata:\n  a: \"1\"\n");
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/yaml", "application/yaml", yaml),
+                     201);
+    assert_string_equal(header(w, "content-type"), "application/yaml");
+    assert_true(
+        str_starts(w->answer.body, STR("apiVersion: v1\ndata:\n  a: \"1\"\nkind: ConfigMap\n")));
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS, NULL, "application/yaml", STR_NULL), 200);
+    assert_true(str_find(w->answer.body, STR("items:\n- data:\n    a: \"1\"\n  metadata:\n")) > 0);
+
+    assert_int_equal(
+        fetch(w, "GET", CONFIGMAPS "/yam", NULL, "application/vnd.kubernetes.protobuf", STR_NULL),
+        200);
+    assert_string_equal(header(w, "content-type"), "application/vnd.kubernetes.protobuf");
+    struct str pb = w->answer.body;
+    assert_memory_equal(pb.p, "k8s\0", 4);
+    assert_int_equal(fetch(w, "DELETE", CONFIGMAPS "/yam", NULL, NULL, STR_NULL), 200);
+    // What was read can be written, but for the revision: it says so.
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/vnd.kubernetes.protobuf", NULL, pb),
+                     400);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        "resourceVersion should not be set on objects to be created");
+    assert_int_equal(
+        fetch(w, "GET", CONFIGMAPS, NULL, "application/vnd.kubernetes.protobuf", STR_NULL), 200);
+    assert_memory_equal(w->answer.body.p, "k8s\0", 4);
+    // With both acceptable JSON is what comes.
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS, NULL,
+                           "application/vnd.kubernetes.protobuf,application/json", STR_NULL),
+                     200);
+    assert_string_equal(at(w, body_of(w), "kind"), "ConfigMapList");
+}
+
+static void test_tables(void **state)
+{
+    struct web *w = *state;
+    const char *table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    assert_int_equal(POST(w, CONFIGMAPS, "{'metadata':{'name':'t'},'data':{'a':'1'}}"), 201);
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS, NULL, table, STR_NULL), 200);
+    struct value *v = body_of(w);
+    assert_string_equal(at(w, v, "kind"), "Table");
+    assert_string_equal(at(w, v, "apiVersion"), "meta.k8s.io/v1");
+    assert_string_equal(at(w, value_item(value_getc(v, "columnDefinitions"), 0), "name"), "Name");
+    const struct value *row = value_item(value_getc(v, "rows"), 0);
+    assert_true(str_eqc(value_string(value_item(value_getc(row, "cells"), 0)), "t"));
+    assert_string_equal(at(w, row, "object.kind"), "PartialObjectMetadata");
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS "/t?includeObject=None", NULL, table, STR_NULL),
+                     200);
+    v = body_of(w);
+    assert_string_equal(at(w, v, "kind"), "Table");
+    assert_null(value_getc(value_item(value_getc(v, "rows"), 0), "object"));
+    assert_int_equal(
+        fetch(w, "GET", CONFIGMAPS, NULL,
+              "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
+              "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+              STR_NULL),
+        200);
+    v = body_of(w);
+    assert_string_equal(at(w, v, "kind"), "PartialObjectMetadataList");
+    assert_string_equal(at(w, value_item(value_getc(v, "items"), 0), "metadata.name"), "t");
+    assert_null(value_getc(value_item(value_getc(v, "items"), 0), "data"));
+    // A question has no table.
+    assert_int_equal(
+        fetch(w, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+              "application/json", "application/json;as=Table;v=v1;g=meta.k8s.io",
+              quotes(w, "{'spec':{'resourceAttributes':{'verb':'get','resource':'pods'}}}")),
+        406);
+}
+
+static void test_bodies(void **state)
+{
+    struct web *w = *state;
+    size_t n = (3 << 20) + 100;
+    char *big = arena_alloc(&w->a, n);
+    memset(big, ' ', n);
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/json", NULL, str_n(big, n)), 413);
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/json", NULL, str_n(big, 1000)), 400);
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS "?limit=x", NULL, NULL, STR_NULL), 400);
+    assert_int_equal(fetch(w, "GET", "/api/v1/namespaces/default/pods/p/log", NULL, NULL, STR_NULL),
+                     404);
+    assert_string_equal(at(w, body_of(w), "message"), "pods \"p\" not found");
+    assert_int_equal(POST(w, "/api/v1/namespaces/default/pods",
+                          "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'a','image':'i'},"
+                          "{'name':'b','image':'i'}]}}"),
+                     201);
+    assert_int_equal(fetch(w, "GET", "/api/v1/namespaces/default/pods/p/log", NULL, NULL, STR_NULL),
+                     400);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        "a container name must be specified for pod p, choose one of: [a b]");
+    assert_int_equal(
+        fetch(w, "GET", "/api/v1/namespaces/default/pods/p/log?container=z", NULL, NULL, STR_NULL),
+        400);
+    assert_string_equal(at(w, body_of(w), "message"), "container z is not valid for pod p");
+    assert_int_equal(
+        fetch(w, "GET", "/api/v1/namespaces/default/pods/p/log?container=a", NULL, NULL, STR_NULL),
+        400);
+    assert_string_equal(at(w, body_of(w), "message"), "pod p does not have a host assigned");
+    assert_int_equal(fetch(w, "POST",
+                           "/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1&container=a",
+                           NULL, NULL, STR_NULL),
+                     400);
+    assert_string_equal(at(w, body_of(w), "message"), "Upgrade request required");
+    assert_int_equal(
+        fetch(w, "GET", "/api/v1/namespaces/default/pods/p/portforward", NULL, NULL, STR_NULL),
+        501);
+}
+
+// ---- a watch, and a large list
+
+struct stream {
+    struct completion ended;
+    struct buf text;
+    int status;
+    const char *until; // end when this has been seen
+    struct http_call_request request;
+    struct http_client *client;
+    struct completion *started;
+};
+
+static void stream_head(struct http_call *c, int status, const struct http_header *h, size_t n)
+{
+    struct stream *s = http_call_ctx(c);
+    (void)h;
+    (void)n;
+    s->status = status;
+    if (s->started)
+        completion_signal(s->started);
+}
+
+static void stream_body(struct http_call *c, struct str part)
+{
+    struct stream *s = http_call_ctx(c);
+    buf_str(&s->text, part);
+    if (s->until && str_find(buf_view(&s->text), str_of(s->until)) >= 0) {
+        http_call_cancel(c);
+        completion_signal(&s->ended);
+    }
+}
+
+static void stream_end(struct http_call *c, const struct err *e)
+{
+    struct stream *s = http_call_ctx(c);
+    (void)e;
+    completion_signal(&s->ended);
+}
+
+static void stream_start(void *arg)
+{
+    struct stream *s = arg;
+    struct http_call_handler h = {stream_head, stream_body, stream_end, s};
+    http_call_start(s->client, &s->request, &h);
+}
+
+static void test_watch(void **state)
+{
+    struct web *w = *state;
+    struct stream s = {.client = w->client, .until = "\"DELETED\""};
+    struct completion started;
+    s.request = (struct http_call_request){
+        .method = "GET",
+        .url = arena_printf(&w->a, "%s" CONFIGMAPS "?watch=true&fieldSelector=metadata.name%%3Dx",
+                            w->base)};
+    completion_init(&s.ended);
+    completion_init(&started);
+    s.started = &started;
+    assert_int_equal(POST(w, CONFIGMAPS, "{'metadata':{'name':'x'}}"), 201);
+    loop_call(w->client_loop, stream_start, &s);
+    completion_wait(&started);
+    completion_done(&started);
+    assert_int_equal(POST(w, CONFIGMAPS, "{'metadata':{'name':'other'}}"), 201);
+    fetch(w, "PATCH", CONFIGMAPS "/x", "application/merge-patch+json", NULL,
+          quotes(w, "{'data':{'k':'w'}}"));
+    fetch(w, "DELETE", CONFIGMAPS "/x", NULL, NULL, STR_NULL);
+    completion_wait(&s.ended);
+    completion_done(&s.ended);
+    assert_int_equal(s.status, 200);
+    static const char *const types[] = {"ADDED", "MODIFIED", "DELETED"};
+    struct str rest = buf_view(&s.text);
+    for (size_t i = 0; i < 3; i++) {
+        struct value *v = NULL;
+        assert_true(json_parse(&w->a, str_cut(&rest, '\n'), NULL, &v, NULL) >= 0);
+        assert_string_equal(at(w, v, "type"), types[i]);
+        assert_string_equal(at(w, v, "object.metadata.name"), "x");
+        assert_string_equal(at(w, v, "object.kind"), "ConfigMap");
+    }
+    buf_done(&s.text);
+
+    // Too old: the stream says so and ends. A revision that never was is the oldest of all.
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS "?watch=1&timeoutSeconds=1&resourceVersion=zz",
+                           NULL, NULL, STR_NULL),
+                     400);
+    assert_int_equal(fetch(w, "GET",
+                           CONFIGMAPS "?watch=1&timeoutSeconds=1&allowWatchBookmarks=true", NULL,
+                           NULL, STR_NULL),
+                     200);
+    assert_true(str_find(w->answer.body,
+                         STR("{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"ConfigMap\","
+                             "\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"")) >= 0);
+    // As a table: columns once.
+    assert_int_equal(fetch(w, "GET", CONFIGMAPS "?watch=1&timeoutSeconds=1", NULL,
+                           "application/json;as=Table;v=v1;g=meta.k8s.io", STR_NULL),
+                     200);
+    assert_true(
+        str_starts(w->answer.body, STR("{\"type\":\"ADDED\",\"object\":{\"kind\":\"Table\"")));
+}
+
+static void test_large_list(void **state)
+{
+    struct web *w = *state;
+    struct fixture f = {.env = w->env, .store = w->store, .server = w->server};
+    f.admin = (struct identity){.user = STR("admin"), .groups = harness_masters, .ngroups = 1};
+    api_call_init(&f.call);
+    char *filler = arena_alloc(&w->a, 1001);
+    memset(filler, 'x', 1000);
+    filler[1000] = 0;
+    for (int i = 0; i < 3000; i++) {
+        struct str text =
+            arena_printf(&f.a, "{'metadata':{'name':'big%05d'},'data':{'k':'%s'}}", i, filler);
+        create(&f, "configmaps", "kube-public", arena_cstr(&f.a, text));
+        if (i % 100 == 0)
+            arena_reset(&f.a);
+    }
+    api_call_done(&f.call);
+    arena_done(&f.a);
+    assert_int_equal(GET(w, "/api/v1/namespaces/kube-public/configmaps"), 200);
+    struct value *v = body_of(w);
+    assert_int_equal(value_len(value_getc(v, "items")), 3000);
+    assert_string_equal(at(w, value_item(value_getc(v, "items"), 2999), "metadata.name"),
+                        "big02999");
+    assert_int_equal(fetch(w, "GET", "/api/v1/configmaps", NULL,
+                           "application/json;as=Table;v=v1;g=meta.k8s.io", STR_NULL),
+                     200);
+    assert_int_equal(value_len(value_getc(body_of(w), "rows")), 3000);
+    assert_int_equal(fetch(w, "GET", "/api/v1/namespaces/kube-public/configmaps?limit=2&continue=",
+                           NULL, NULL, STR_NULL),
+                     200);
+    v = body_of(w);
+    assert_int_equal(value_int_at(v, "metadata.remainingItemCount", 0), 2998);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_pages),  T(test_objects), T(test_formats),    T(test_tables),
+        T(test_bodies), T(test_watch),   T(test_large_list),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
