@@ -109,20 +109,19 @@ static void list(struct buf *b, const char *key, const char *const *names, size_
 
 // --- process --------------------------------------------------------------------------------
 
-// How many capabilities this kernel knows; asking a runtime for more is an error.
-static size_t capabilities_of_kernel(void)
+// What this process itself has, as bits: neither can a container have more, nor is there any point
+// in asking for what the kernel does not know. It is the meaning of "all" and of privileged.
+static uint64_t capabilities_available(void)
 {
-    static size_t known; // the same for ever; a race writes the same value
-    if (!known) {
-        unsigned last = CAPABILITIES - 1;
-        FILE *f = fopen("/proc/sys/kernel/cap_last_cap", "re");
-        if (f && fscanf(f, "%u", &last) != 1)
-            last = CAPABILITIES - 1;
-        if (f)
-            fclose(f);
-        known = last + 1 < CAPABILITIES ? last + 1 : CAPABILITIES;
-    }
-    return known;
+    unsigned long long bits = ~0ULL;
+    char line[256];
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "CapPrm: %llx", &bits) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return bits;
 }
 
 static int capability_index(struct str name)
@@ -139,14 +138,15 @@ static int capabilities(struct arena *a, const struct runtime_container_config *
                         size_t *ret_n, struct err *e)
 {
     bool has[CAPABILITIES] = {0};
-    size_t known = capabilities_of_kernel();
+    uint64_t available = capabilities_available();
 
     for (size_t i = 0; i < sizeof default_capabilities / sizeof *default_capabilities; i++)
         has[capability_index(str_of(default_capabilities[i]))] = true;
     // ALL first, then single names, drops after adds: "add NET_ADMIN, drop ALL" keeps NET_ADMIN.
     for (size_t i = 0; i < c->ncapabilities_add; i++)
         if (str_ieq(c->capabilities_add[i], STR("ALL")))
-            memset(has, 1, sizeof has);
+            for (size_t k = 0; k < CAPABILITIES; k++)
+                has[k] = available >> k & 1;
     for (size_t i = 0; i < c->ncapabilities_drop; i++)
         if (str_ieq(c->capabilities_drop[i], STR("ALL")))
             memset(has, 0, sizeof has);
@@ -164,8 +164,8 @@ static int capabilities(struct arena *a, const struct runtime_container_config *
     }
     *ret = arena_array(a, struct str, CAPABILITIES);
     *ret_n = 0;
-    for (size_t i = 0; i < known; i++)
-        if (has[i] || c->privileged)
+    for (size_t i = 0; i < CAPABILITIES; i++)
+        if (c->privileged ? available >> i & 1 : has[i])
             (*ret)[(*ret_n)++] = str_of(capability_names[i]);
     return 0;
 }

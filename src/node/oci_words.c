@@ -24,12 +24,15 @@ static const char *const prefixes[] = {
 static const struct phrase {
     const char *contains;
     const char *also;   // or NULL
-    const char *format; // %s: what stands in back quotes
+    const char *format; // %s, if any: what stands in back quotes
 } phrases[] = {
     {"executable file", "not found in $PATH", "exec: \"%s\": executable file not found in $PATH"},
     {"open executable", "No such file or directory", "exec: \"%s\": no such file or directory"},
     {"open executable", "Permission denied", "exec: \"%s\": permission denied"},
+    {"executable file", "not found: No such file", "exec: \"%s\": no such file or directory"},
     {"executable file", "not executable", "exec: \"%s\": permission denied"},
+    {"open executable: Permission denied", NULL, "exec: permission denied"},
+    {"open executable: No such file", NULL, "exec: no such file or directory"},
     {"cannot find", "in $PATH", "exec: \"%s\": executable file not found in $PATH"},
 };
 
@@ -87,10 +90,13 @@ struct str oci_words(struct arena *a, struct str raw)
     for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++) {
         const struct phrase *p = &phrases[i];
         struct str name = in_quotes(line, '`');
-        if (!name.p || str_find(line, str_of(p->contains)) < 0 ||
+        bool wants_name = strstr(p->format, "%s") != NULL;
+        if ((wants_name && !name.p) || str_find(line, str_of(p->contains)) < 0 ||
             (p->also && str_find(line, str_of(p->also)) < 0))
             continue;
-        return arena_printf(a, p->format, arena_cstr(a, name));
+        if (name.n && name.p[0] == '/' && i == 0) // a path is not searched
+            return arena_printf(a, "exec: \"%.*s\": no such file or directory", STR_ARG(name));
+        return wants_name ? arena_printf(a, p->format, arena_cstr(a, name)) : str_of(p->format);
     }
     return arena_str(a, line);
 }

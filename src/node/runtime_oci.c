@@ -38,8 +38,10 @@ static void refresh_all(struct oci_runtime *r)
     size_t n = 0;
     map_each (&r->containers, slot) {
         struct oci_entry *c = slot->value;
-        if (!container_refresh(r, c) || c->info.state != RUNTIME_EXITED)
+        container_refresh(r, c);
+        if (c->info.state != RUNTIME_EXITED || c->told)
             continue;
+        c->told = true;
         changed[n][0] = arena_str(&a, c->info.pod_uid);
         changed[n++][1] = arena_str(&a, c->info.id);
     }
@@ -66,8 +68,12 @@ static void on_exited(void *ctx, struct str id)
 
     pthread_mutex_lock(&r->lock);
     struct oci_entry *c = map_get(&r->containers, id);
-    bool changed = c && container_refresh(r, c);
+    // start may have seen the end already; it is told here in any case, and once.
+    if (c)
+        container_refresh(r, c);
+    bool changed = c && c->info.state == RUNTIME_EXITED && !c->told;
     if (changed) {
+        c->told = true;
         uid = arena_str(&a, c->info.pod_uid);
         pthread_cond_broadcast(&r->changed);
     }

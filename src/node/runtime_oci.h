@@ -33,6 +33,7 @@ struct oci_entry {                 // a container
     struct str cgroup;
     int stop_signal;
     bool own_pids, tty;
+    bool told; // on_change has been told of its end
 };
 
 struct oci_runtime {
