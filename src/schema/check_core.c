@@ -351,7 +351,7 @@ void check_replication_controller(struct check *c, const struct value *rc, const
         matches &= same(m->value, value_get(labels, m->key));
     if (!matches)
         check_invalid(c, "spec.template.metadata.labels",
-                      labels ? labels : value_object(c->arena),
+                      labels ? labels : value_null(c->arena),
                       "`selector` does not match template `labels`");
     struct value *policy = value_at(rc, "spec.template.spec.restartPolicy");
     if (policy && !str_eqc(value_string(policy), "Always"))

@@ -30,7 +30,7 @@ static void check_matches(struct check *c, const struct value *spec)
     if (selector_from_value(c->arena, value_getc(spec, "selector"), &selector, NULL) < 0)
         return; // its own faults are reported
     if (!selector_empty(selector) && !selector_matches(selector, labels))
-        check_invalid(c, "template.metadata.labels", labels ? labels : value_object(c->arena),
+        check_invalid(c, "template.metadata.labels", labels ? labels : value_null(c->arena),
                       "`selector` does not match template `labels`");
 }
 

@@ -211,7 +211,9 @@ void check_walk(struct check *c, const struct type *type, const struct value *ob
         if (!(f->flags & (FIELD_NONEMPTY | FIELD_IMMUTABLE)))
             continue;
         size_t mark = check_push_str(c, f->name);
-        if ((f->flags & FIELD_NONEMPTY) && is_absent(value_get(object, f->name)))
+        const struct value *v = value_get(object, f->name);
+        bool there = f->kind == FIELD_MESSAGE && f->shape == SHAPE_ONE && value_is(v, VALUE_OBJECT);
+        if ((f->flags & FIELD_NONEMPTY) && !there && is_absent(v))
             check_required(c, NULL, NULL);
         if ((f->flags & FIELD_IMMUTABLE) && old) {
             const struct value *now = value_get(object, f->name), *then = value_get(old, f->name);
