@@ -6,7 +6,6 @@
 // service variables that own does not have.
 #include "node/environment.h"
 #include "base/buf.h"
-#include "node/node_base64.h"
 
 struct variables {
     struct arena *a;
@@ -224,7 +223,7 @@ static int add_env_from(struct arena *a, const struct environment_sources *s, st
             struct str value = value_string(f->value);
             struct str name =
                 prefix.n ? arena_printf(a, "%.*s%.*s", STR_ARG(prefix), STR_ARG(f->key)) : f->key;
-            if (!name_is_usable(name) || (kind->base64 && !node_base64_decode(a, value, &value)))
+            if (!name_is_usable(name) || (kind->base64 && !pod_data_decode(a, value, &value)))
                 continue; // as upstream: the invalid key is left out
             set(own, name, value);
         }
@@ -263,7 +262,7 @@ static int read_value_from(struct arena *a, const struct environment_sources *s,
             return rc;
         }
         const struct value *v = value_get(value_getc(object, "data"), key);
-        if (!v || (kind->base64 && !node_base64_decode(a, value_string(v), ret))) {
+        if (!v || (kind->base64 && !pod_data_decode(a, value_string(v), ret))) {
             *ret_set = false;
             if (optional)
                 return 0;

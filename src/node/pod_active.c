@@ -556,8 +556,9 @@ void pod_active_sync(struct pod_sync *s)
     _cleanup_err_ struct err e = ERR_INIT;
     struct pod_worker *w = s->w;
     if (pod_view_make(s, &e) < 0) {
-        log_warn("node", "containers of a pod could not be listed pod=%s/%s error=\"%s\"", w->ns,
-                 w->name, e.message);
+        if (!w->retry_delay) // once per trouble
+            log_warn("node", "containers of a pod could not be listed pod=%s/%s error=\"%s\"",
+                     w->ns, w->name, e.message);
         pod_sync_due(s, s->now + next_delay(&w->retry_delay));
         return;
     }

@@ -13,8 +13,6 @@ static void retry(struct pod_sync *s, const char *what, const struct err *e)
     w->retry_delay = !w->retry_delay                  ? RETRY_FIRST
                      : w->retry_delay * 2 > RETRY_MAX ? RETRY_MAX
                                                       : w->retry_delay * 2;
-    log_warn("node", "pod could not be taken down yet pod=%s/%s step=\"%s\" error=\"%s\"", w->ns,
-             w->name, what, e->message ? e->message : "");
     pod_event(s, STR_NULL, "Warning", "FailedKillPod", "error killing pod: %s",
               e->message ? e->message : what);
     pod_sync_due(s, s->now + w->retry_delay);

@@ -4,6 +4,7 @@
 // rounded up to the divisor.
 #include "node/pod_field.h"
 #include "base/buf.h"
+#include "object/base64.h"
 #include "object/quantity.h"
 
 static const struct {
@@ -168,4 +169,13 @@ int pod_resource_ref(struct arena *a, const struct pod_facts *facts, const struc
         by = 1;
     *ret = arena_printf(a, "%lld", (long long)(have / by + (have % by > 0)));
     return 0;
+}
+
+bool pod_data_decode(struct arena *a, struct str text, struct str *ret)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    if (!base64_decode(&b, text))
+        return false;
+    *ret = arena_str(a, buf_view(&b));
+    return true;
 }

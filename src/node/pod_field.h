@@ -21,3 +21,5 @@ int pod_resource_ref(struct arena *a, const struct pod_facts *facts, const struc
                      const struct value *ref, struct str *ret, struct err *e);
 // A container of the pod by name, init and ephemeral ones included; or NULL.
 const struct value *pod_container_spec(const struct value *pod, struct str name);
+// A value of a Secret or of binaryData. false: not base64.
+bool pod_data_decode(struct arena *a, struct str text, struct str *ret);

@@ -7,7 +7,7 @@
 //
 // kept in pod_container.image; only the job writes PULLED and FAILED. The words of reasons,
 // messages and events are upstream's: people and tools look for ErrImagePull and ImagePullBackOff.
-#include "node/node_base64.h"
+#include "node/pod_field.h"
 #include "node/pod_worker.h"
 #include "object/json.h"
 
@@ -63,7 +63,7 @@ static void add_auths(struct arena *a, const struct value *auths, struct str ima
             continue;
         struct str user = value_str_at(f->value, "username"),
                    password = value_str_at(f->value, "password"), both;
-        if (!user.n && node_base64_decode(a, value_str_at(f->value, "auth"), &both)) {
+        if (!user.n && pod_data_decode(a, value_str_at(f->value, "auth"), &both)) {
             user = str_cut(&both, ':');
             password = both;
         }
@@ -96,7 +96,7 @@ static void find_auths(struct pod_sync *s, struct pull_job *j)
         struct value *tree = NULL;
         bool legacy = !value_getc(data, ".dockerconfigjson");
         const struct value *v = value_getc(data, legacy ? ".dockercfg" : ".dockerconfigjson");
-        if (!v || !node_base64_decode(&j->a, value_string(v), &text) ||
+        if (!v || !pod_data_decode(&j->a, value_string(v), &text) ||
             json_parse(&j->a, text, NULL, &tree, NULL) < 0)
             continue;
         // What stays in the job must not point into the object.

@@ -1,7 +1,6 @@
 // The files of configMap, secret, downwardAPI and projected volumes, collected into one list that
 // volume_atomic.c writes. Words of errors are upstream's: they stand behind `MountVolume.SetUp
 // failed for volume "x" : `.
-#include "node/node_base64.h"
 #include "node/volume_internal.h"
 
 void volume_files_add(struct arena *a, struct volume_files *f, struct str path, struct str data,
@@ -32,7 +31,7 @@ static bool key_data(struct arena *a, const struct value *object, bool secret, s
     }
     if (!v)
         v = value_get(value_getc(object, "binaryData"), key);
-    return v && node_base64_decode(a, value_string(v), ret);
+    return v && pod_data_decode(a, value_string(v), ret);
 }
 
 static void add_all(struct volume_request *r, const struct value *object, bool secret,
