@@ -466,8 +466,11 @@ void loop_free(struct loop *l)
         return;
     BUG_ON(atomic_load(&l->running));
     // Tasks posted by tasks run too, as long as it ends.
-    for (int round = 0; round < 100 && (run_tasks(l) | run_deferred(l)); round++)
-        ;
+    for (int round = 0; round < 100; round++) {
+        bool any = run_tasks(l);
+        if (!run_deferred(l) && !any)
+            break;
+    }
     close(l->epoll);
     close(l->wake);
     free(l->timers);
