@@ -336,6 +336,8 @@ static int write_mounts(struct buf *b, struct arena *a, const struct oci_contain
     }
     if (c->shm.n && !has_mount_at(config, "/dev/shm"))
         write_bind(b, STR("/dev/shm"), c->shm, "rbind rprivate nosuid nodev noexec rw");
+    if (c->resolv_conf.n && !has_mount_at(config, "/etc/resolv.conf"))
+        write_bind(b, STR("/etc/resolv.conf"), c->resolv_conf, "rbind rprivate rw");
 
     // Parents before what is mounted below them.
     size_t n = config->nmounts;

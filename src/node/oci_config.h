@@ -14,6 +14,7 @@ struct oci_container {
     struct str ns_pid;                 // path of a shared one; STR_NULL: see host_pid
     bool host_pid;
     struct str shm;    // directory that becomes /dev/shm
+    struct str resolv_conf; // file that becomes /etc/resolv.conf; or STR_NULL
     struct str cgroup; // "/coracle/burstable/pod…/<id>"
     bool cgroup_v2;
     struct str seccomp_dir; // where localhost/<path> profiles are
