@@ -195,7 +195,8 @@ int runtime_child_prepare(int words, bool own_mounts)
 
 void runtime_child_exec(int words, char *const *argv)
 {
-    if (dup2(words, WORDS_FD) < 0) // loses close-on-exec
+    // The copy has no close-on-exec; where it is that number already, it must be taken off.
+    if (words == WORDS_FD ? fcntl(words, F_SETFD, 0) < 0 : dup2(words, WORDS_FD) < 0)
         _exit(125);
     execv(argv[0], argv);
     words_write(words, "cannot run %s: %s", argv[0], strerror(errno));

@@ -125,7 +125,8 @@ static struct str stamp_now(void)
 
 static void put(const char *p, size_t n)
 {
-    memcpy(page + page_n, p, n);
+    if (n)
+        memcpy(page + page_n, p, n);
     page_n += n;
 }
 
