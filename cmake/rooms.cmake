@@ -45,3 +45,9 @@ endif()
 # The load generator of scripts/bench; knows no room, so that it drives peers the same way.
 add_executable(apibench EXCLUDE_FROM_ALL tests/bench/apibench.c)
 target_link_libraries(apibench PRIVATE ${OPENSSL_LIBRARIES} Threads::Threads)
+
+if(TARGET wire)
+  add_executable(bench_http EXCLUDE_FROM_ALL tests/bench/http_bench.c)
+  target_include_directories(bench_http PRIVATE tests)
+  target_link_libraries(bench_http PRIVATE wire cmocka)
+endif()

@@ -411,9 +411,9 @@ static void path_of(struct buf *b, const struct frame *f)
 
 static void report_duplicate(struct parser *s, const struct frame *object, struct str key)
 {
-    if (!s->duplicates)
+    if (!s->duplicates || s->duplicates->n >= JSON_DUPLICATES)
         return;
-    _cleanup_buf_ struct buf b = BUF_INIT;
+    _cleanup_buf_ struct buf b = BUF_MAX(4096); // cut short where keys are absurd
     struct frame last = {.up = object, .key = key.n ? key : STR("")};
     path_of(&b, &last);
     value_push(s->a, s->duplicates, value_str(s->a, arena_str(s->a, buf_view(&b))));

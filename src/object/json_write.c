@@ -30,17 +30,34 @@ static inline const char *scan(const char *p, const char *end)
     return p;
 }
 
+// As buf_char, without the call where there is room.
+static inline void put(struct buf *b, char c)
+{
+    if (__builtin_expect(b->n < b->cap && !b->failed, 1))
+        b->p[b->n++] = c;
+    else
+        buf_char(b, c);
+}
+
 void json_write_string(struct buf *b, struct str s)
 {
     static const char hex[] = "0123456789abcdef";
     static const char plain[0x20] = {
         ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
     const char *p = s.p ? s.p : "", *end = p + s.n;
-    if (!buf_reserve(b, s.n + 2))
+    char *out = buf_reserve(b, s.n + 2);
+    if (!out)
         return;
-    buf_char(b, '"');
-    while (p < end) {
-        const char *q = scan(p, end);
+    const char *q = scan(p, end);
+    out[0] = '"';
+    if (q == end) { // nearly always
+        memcpy(out + 1, p, s.n);
+        out[s.n + 1] = '"';
+        b->n += s.n + 2;
+        return;
+    }
+    b->n++;
+    for (; p < end; q = scan(p, end)) {
         if (q < end && (unsigned char)*q == 0xe2) { // mostly some other character
             bool separator =
                 end - q >= 3 && (unsigned char)q[1] == 0x80 && ((unsigned char)q[2] & 0xfe) == 0xa8;
@@ -133,23 +150,23 @@ static void write_scalar(struct buf *b, const struct value *v)
 void json_write(struct buf *b, const struct value *v)
 {
     if (value_is(v, VALUE_ARRAY)) {
-        buf_char(b, '[');
+        put(b, '[');
         for (uint32_t i = 0; i < v->n; i++) {
             if (i)
-                buf_char(b, ',');
+                put(b, ',');
             json_write(b, v->items[i]);
         }
-        buf_char(b, ']');
+        put(b, ']');
     } else if (value_is(v, VALUE_OBJECT)) {
-        buf_char(b, '{');
+        put(b, '{');
         for (uint32_t i = 0; i < v->n; i++) {
             if (i)
-                buf_char(b, ',');
+                put(b, ',');
             json_write_string(b, v->members[i].key);
-            buf_char(b, ':');
+            put(b, ':');
             json_write(b, v->members[i].value);
         }
-        buf_char(b, '}');
+        put(b, '}');
     } else {
         write_scalar(b, v);
     }

@@ -4,8 +4,8 @@
 // written out. A tree is made when somebody asks, in their own arena: parsing costs about a
 // microsecond a kilobyte, keeping trees would cost more memory than the objects.
 //
-// The JSON always begins {"kind":"K","apiVersion":"V","metadata":{ (object_from_value writes it so),
-// therefore a list item without kind and apiVersion is the same bytes from another offset.
+// The JSON always begins {"kind":"K","apiVersion":"V","metadata":{ (object_from_value writes it
+// so), therefore a list item without kind and apiVersion is the same bytes from another offset.
 #pragma once
 #include "base/blob.h"
 #include "base/buf.h"
@@ -16,17 +16,18 @@ struct kind; // schema/schema.h
 
 struct object {
     atomic_uint refs;
-    uint32_t metadata;        // offset of `"metadata":{` in the JSON
-    uint64_t revision;        // resourceVersion; 0: none (not stored yet)
-    const struct kind *kind;  // NULL where unknown (a Status from a remote server)
+    uint32_t metadata;       // offset of `"metadata":{` in the JSON
+    uint64_t revision;       // resourceVersion; 0: none (not stored yet)
+    const struct kind *kind; // NULL where unknown (a Status from a remote server)
     struct blob *json;
-    struct str key;           // storage key, owned: "/registry/pods/default/web"; may be empty
+    struct str key; // storage key, owned: "/registry/pods/default/web"; may be empty
     uint32_t name_at, namespace_at; // offsets in the JSON, for object_name and object_namespace
     uint16_t name_n, namespace_n;   // 0: none, or written with escapes
 };
 
-// From a tree: kind and apiVersion are moved to the front, metadata third, resourceVersion taken out.
-// Error: ERR_BAD_REQUEST where the tree is no object, or kind, apiVersion or metadata is missing.
+// From a tree: kind and apiVersion are moved to the front, metadata third, resourceVersion taken
+// out. Error: ERR_BAD_REQUEST where the tree is no object, or kind, apiVersion or metadata is
+// missing.
 int object_from_value(const struct kind *kind, struct str key, uint64_t revision,
                       const struct value *v, struct object **ret, struct err *e);
 // From stored bytes (written by object_from_value, or by the originals: then rewritten once).
@@ -53,6 +54,7 @@ struct value *object_tree(struct arena *a, const struct object *o);
 // metadata only ({"name":…,"labels":…}), cheaper than the whole tree.
 struct value *object_metadata(struct arena *a, const struct object *o);
 
-// namespace and name, from the metadata (name: else the key's tail); borrowed from the object. O(1).
+// namespace and name, from the metadata (name: else the key's tail); borrowed from the object.
+// O(1).
 struct str object_namespace(const struct object *o);
 struct str object_name(const struct object *o);

@@ -5,7 +5,8 @@
 #include "object/type.h"
 #include "object/value.h"
 
-// RFC 6902, at most 10,000 operations. A failed `test`: ERR_INVALID; a bad document: ERR_BAD_REQUEST.
+// RFC 6902, at most 10,000 operations. A failed `test`: ERR_INVALID; a bad document:
+// ERR_BAD_REQUEST.
 int patch_json(struct arena *a, const struct value *doc, const struct value *ops,
                struct value **ret, struct err *e);
 // RFC 7386.

@@ -10,13 +10,14 @@
 #include "object/json.h"
 #include "object/patch.h"
 
-enum { MAX_OPERATIONS = 10000, MAX_COPIED = 3 << 20 };
+enum { MAX_OPERATIONS = 10000, MAX_COPIED = 3 << 20, MAX_WORK = 10 << 20 };
 
 struct patcher {
     struct arena *a;
     struct err *e;
     struct value *doc;
     size_t copied;
+    size_t work; // values looked at to know how deep they nest
 };
 
 // A place: a member or an index of `parent`. parent NULL: the root.
@@ -44,6 +45,30 @@ static struct value *copy_containers(struct arena *a, const struct value *v)
                 (struct member){v->members[i].key, copy_containers(a, v->members[i].value)};
     }
     return c;
+}
+
+// Containers within containers, or a number past JSON_DEPTH once the patch has cost too much:
+// moving a large part to and fro ten thousand times is no way to keep the server busy.
+static size_t depth_of(struct patcher *p, const struct value *v)
+{
+    size_t deepest = 0, n;
+    if (!value_is(v, VALUE_ARRAY) && !value_is(v, VALUE_OBJECT))
+        return 0;
+    p->work += v->n + 1;
+    if (p->work > MAX_WORK)
+        return JSON_DEPTH + 1;
+    for (uint32_t i = 0; i < v->n; i++)
+        if ((n = depth_of(p, v->kind == VALUE_ARRAY ? v->items[i] : v->members[i].value)) > deepest)
+            deepest = n;
+    return deepest + 1;
+}
+
+static int too_deep(struct patcher *p, const char *op, struct str path)
+{
+    if (p->work > MAX_WORK)
+        return err_set(p->e, ERR_TOO_LARGE, "the JSON patch takes too much work");
+    return err_set(p->e, ERR_INVALID, "error in %s for path: '%.*s': exceeded max depth", op,
+                   STR_ARG(path));
 }
 
 // ~1 is a slash and ~0 a tilde.
@@ -126,9 +151,8 @@ static int add(struct patcher *p, const char *op, struct str path, struct value 
     struct place at;
     if (!locate(p, path, &at))
         return missing_path(p, op, path);
-    if (at.depth + value_depth(v) > JSON_DEPTH)
-        return err_set(p->e, ERR_INVALID, "error in %s for path: '%.*s': exceeded max depth", op,
-                       STR_ARG(path));
+    if (at.depth + depth_of(p, v) > JSON_DEPTH)
+        return too_deep(p, op, path);
     if (!at.parent) {
         p->doc = v;
         return 0;
@@ -175,9 +199,8 @@ static int replace(struct patcher *p, struct str path, struct value *v)
     struct place at;
     if (!locate(p, path, &at))
         return missing_path(p, "replace", path);
-    if (at.depth + value_depth(v) > JSON_DEPTH)
-        return err_set(p->e, ERR_INVALID, "error in replace for path: '%.*s': exceeded max depth",
-                       STR_ARG(path));
+    if (at.depth + depth_of(p, v) > JSON_DEPTH)
+        return too_deep(p, "replace", path);
     if (!at.parent) {
         p->doc = v;
         return 0;

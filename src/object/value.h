@@ -59,7 +59,7 @@ struct value *value_get(const struct value *object, struct str key);
 struct value *value_getc(const struct value *object, const char *key);
 // Walks keys separated by dots: value_at(pod, "spec.nodeName"). Keys with dots need value_get.
 struct value *value_at(const struct value *object, const char *path);
-struct str value_string(const struct value *v);        // STR_NULL unless a string
+struct str value_string(const struct value *v); // STR_NULL unless a string
 struct str value_str_at(const struct value *object, const char *path);
 int64_t value_int_or(const struct value *v, int64_t otherwise); // VALUE_INT, or an integral FLOAT
 int64_t value_int_at(const struct value *object, const char *path, int64_t otherwise);
@@ -76,7 +76,7 @@ static inline struct value *value_item(const struct value *array, size_t i)
 #define value_each_item(array, it)                                                                 \
     for (size_t it##_i = 0; it##_i < ((array) && (array)->kind == VALUE_ARRAY ? (array)->n : 0);   \
          it##_i++)                                                                                 \
-        for (struct value *it = (array)->items[it##_i], *it##_once = it; it##_once;               \
+        for (struct value *it = (array)->items[it##_i], *it##_once = it; it##_once;                \
              it##_once = NULL)
 #define value_each_field(object, it)                                                               \
     for (struct member *it = value_is((object), VALUE_OBJECT) ? (object)->members : NULL,          \
@@ -84,7 +84,8 @@ static inline struct value *value_item(const struct value *array, size_t i)
          it < it##_end; it++)
 
 // Changing a tree that this arena owns.
-void value_set(struct arena *a, struct value *object, struct str key, struct value *v); // adds or replaces
+void value_set(struct arena *a, struct value *object, struct str key,
+               struct value *v); // adds or replaces
 void value_setc(struct arena *a, struct value *object, const char *key, struct value *v);
 // Makes the objects on the way: value_set_at(a, pod, "status.phase", v).
 void value_set_at(struct arena *a, struct value *object, const char *path, struct value *v);

@@ -6,6 +6,7 @@
 // of YAML_NODES nodes for a document, so that nine lines of "billion laughs" end in an error.
 //
 // Errors are worded as go-yaml words them ("yaml: line 3: …"), because people search for that text.
+#include "base/map.h"
 #include "object/base64.h"
 #include "object/json.h"
 #include "object/key_index.h"
@@ -20,7 +21,6 @@ struct yaml_reader {
 };
 
 struct anchor {
-    struct str name;
     struct value *value; // NULL: still being read, so an alias to it would contain itself
 };
 
@@ -36,8 +36,7 @@ struct builder {
     struct value *duplicates;
     struct err *e;
     struct err *faults; // duplicate keys where nobody collects them
-    struct anchor *anchors;
-    size_t nanchors, canchors;
+    struct map anchors; // name -> struct anchor, the latest of that name
     size_t budget;
 };
 
@@ -73,13 +72,14 @@ static int spend(struct builder *b, size_t line, size_t nodes)
     return 0;
 }
 
+// What copying v costs: a node each, and one more for every 64 bytes of text.
 static size_t count(const struct value *v)
 {
-    size_t n = 1;
+    size_t n = 1 + (v->kind == VALUE_STRING ? v->n / 64 : 0);
     value_each_item (v, it)
         n += count(it);
     value_each_field (v, m)
-        n += 1 + count(m->value);
+        n += 1 + m->key.n / 64 + count(m->value);
     return n;
 }
 
@@ -88,43 +88,32 @@ static struct str copy(struct builder *b, const void *p, size_t n)
     return arena_str(b->a, str_n(p, n));
 }
 
-static size_t anchor_open(struct builder *b, const yaml_char_t *name)
+static struct anchor *anchor_open(struct builder *b, const yaml_char_t *name)
 {
     if (!name)
-        return SIZE_MAX;
-    if (b->nanchors == b->canchors) {
-        b->canchors = b->canchors ? b->canchors * 2 : 8;
-        b->anchors = mem_realloc(b->anchors, b->canchors * sizeof *b->anchors);
-    }
-    b->anchors[b->nanchors] = (struct anchor){copy(b, name, strlen((const char *)name)), NULL};
-    return b->nanchors++;
-}
-
-static void anchor_close(struct builder *b, size_t anchor, struct value *v)
-{
-    if (anchor != SIZE_MAX)
-        b->anchors[anchor].value = v;
+        return NULL;
+    struct anchor *anchor = arena_new(b->a, struct anchor);
+    map_set(&b->anchors, str_of((const char *)name), anchor);
+    return anchor;
 }
 
 static int alias(struct builder *b, const yaml_event_t *ev, int depth, struct value **ret)
 {
     struct str name = str_of((const char *)ev->data.alias.anchor);
     size_t line = ev->start_mark.line + 1;
-    for (size_t i = b->nanchors; i-- > 0;) { // the latest of that name
-        if (!str_eq(b->anchors[i].name, name))
-            continue;
-        struct value *v = b->anchors[i].value;
-        if (!v)
-            return fail(b, line, "anchor '%.*s' value contains itself", name);
-        int r = spend(b, line, count(v));
-        if (r < 0)
-            return r;
-        if (value_depth(v) + (size_t)depth > YAML_DEPTH)
-            return fail(b, line, "exceeded max depth%.*s", STR_NULL);
-        *ret = value_clone(b->a, v);
-        return 0;
-    }
-    return fail(b, line, "unknown anchor '%.*s' referenced", name);
+    struct anchor *anchor = map_get(&b->anchors, name);
+    if (!anchor)
+        return fail(b, line, "unknown anchor '%.*s' referenced", name);
+    const struct value *v = anchor->value;
+    if (!v)
+        return fail(b, line, "anchor '%.*s' value contains itself", name);
+    int r = spend(b, line, count(v));
+    if (r < 0)
+        return r;
+    if (value_depth(v) + (size_t)depth > YAML_DEPTH)
+        return fail(b, line, "exceeded max depth%.*s", STR_NULL);
+    *ret = value_clone(b->a, v);
+    return 0;
 }
 
 // The text of a tag without "tag:yaml.org,2002:", or whole.
@@ -262,11 +251,15 @@ static void path_of(struct buf *out, const struct frame *f)
 static void duplicate(struct builder *b, const struct frame *up, struct str key, size_t line)
 {
     if (!b->duplicates) {
-        err_cause(b->faults, "FieldValueDuplicate", key,
-                  "line %zu: key \"%.*s\" already set in map", line, STR_ARG(key));
+        if (b->faults->ncauses < JSON_DUPLICATES)
+            err_cause(b->faults, "FieldValueDuplicate", STR_NULL,
+                      "line %zu: key \"%.*s\" already set in map", line,
+                      STR_ARG(str_sub(key, 0, 300)));
         return;
     }
-    _cleanup_buf_ struct buf out = BUF_INIT;
+    if (b->duplicates->n >= JSON_DUPLICATES)
+        return;
+    _cleanup_buf_ struct buf out = BUF_MAX(4096); // cut short where keys are absurd
     struct frame last = {.up = up, .key = key.p ? key : STR("")};
     path_of(&out, &last);
     value_push(b->a, b->duplicates, value_str(b->a, arena_str(b->a, buf_view(&out))));
@@ -382,7 +375,8 @@ static int mapping_entries(struct builder *b, const struct frame *up, int depth,
 static int node(struct builder *b, yaml_event_t *ev, const struct frame *f, int depth,
                 struct value **ret)
 {
-    size_t line = ev->start_mark.line + 1, anchor;
+    size_t line = ev->start_mark.line + 1;
+    struct anchor *anchor = NULL;
     int r = spend(b, line, 1);
     if (r < 0)
         return r;
@@ -414,8 +408,8 @@ static int node(struct builder *b, yaml_event_t *ev, const struct frame *f, int 
     default:
         return fail(b, line, "unexpected event%.*s", STR_NULL);
     }
-    if (r == 0)
-        anchor_close(b, anchor, *ret);
+    if (r == 0 && anchor)
+        anchor->value = *ret;
     return r;
 }
 
@@ -476,7 +470,7 @@ int yaml_next(struct yaml_reader *r, struct arena *a, struct value *duplicates, 
         .r = r, .a = a, .duplicates = duplicates, .e = e, .faults = &faults, .budget = YAML_NODES};
     struct value *v = NULL;
     int rc = document(&b, &v);
-    free(b.anchors);
+    map_done(&b.anchors);
     if (rc == 1 && faults.ncauses) {
         _cleanup_buf_ struct buf text = BUF_INIT;
         for (size_t i = 0; i < faults.ncauses; i++)

@@ -181,8 +181,11 @@ static struct yaml_scalar resolve_number(struct str s)
     plain[n] = 0;
     if (memchr(plain, 0, n))
         return r;
-    if (s.p[0] == '.') { // here only the float's syntax of Go is asked, underscores and all
-        if (n != s.n || !is_float(plain))
+    if (s.p[0] == '.') { // here only Go's syntax is asked: an underscore stands between digits
+        for (size_t i = 0; i < s.n; i++)
+            if (s.p[i] == '_' && !(digit(s.p[i - 1]) && i + 1 < s.n && digit(s.p[i + 1])))
+                return r;
+        if (!is_float(plain))
             return r;
     } else {
         bool minus = plain[0] == '-', sign = minus || plain[0] == '+';

@@ -244,11 +244,14 @@ static void write_escape(struct emitter *m, uint32_t c)
 static void write_double(struct emitter *m, struct str s, bool fold, int indent)
 {
     bool spaces = false;
+    // go-yaml looks for a byte order mark at the beginning whichever character it is at, and so
+    // escapes all of a string that begins with one.
+    bool marked = str_starts(s, STR("\xef\xbb\xbf"));
     indicator(m, "\"", true, false, false);
     for (size_t i = 0; i < s.n;) {
         const char *p = s.p + i;
         size_t n = width(p);
-        if (!is_printable(p) || is_break(p) || *p == '"' || *p == '\\') {
+        if (marked || !is_printable(p) || is_break(p) || *p == '"' || *p == '\\') {
             write_escape(m, code_point(p, n));
             spaces = false;
         } else if (*p == ' ') {
@@ -310,7 +313,8 @@ static void write_text(struct emitter *m, struct str s, bool simple_key, int ind
     bool fold = !simple_key;
     if (memchr(s.p ? s.p : "", '\n', s.n) && shape.literal && !simple_key)
         write_literal(m, s, indent);
-    else if (shape.multiline || means.kind != YAML_STRING || yaml_base60(s))
+    else if (shape.multiline || yaml_base60(s) ||
+             (means.kind != YAML_STRING && (means.kind != YAML_MERGE || simple_key)))
         write_double(m, s, fold, indent);
     else if (shape.plain)
         write_plain(m, s, fold, indent);
@@ -370,9 +374,28 @@ static struct decoded decode(struct str s, size_t at)
     return (struct decoded){code_point(s.p + at, n), n};
 }
 
-static bool is_letter(uint32_t c) // beyond ASCII everything passes for a letter
+// Unicode's letters, by blocks: near enough for the order of keys, which are ASCII but for a jest.
+static bool is_letter(uint32_t c)
 {
-    return (c | 0x20) - 'a' < 26 || c >= 0x80;
+    static const struct {
+        uint32_t first, last;
+    } blocks[] = {
+        {'A', 'Z'},         {'a', 'z'},         {0xaa, 0xaa},       {0xb5, 0xb5},
+        {0xba, 0xba},       {0xc0, 0xd6},       {0xd8, 0xf6},       {0xf8, 0x2c1},
+        {0x370, 0x373},     {0x376, 0x37d},     {0x386, 0x386},     {0x388, 0x481},
+        {0x48a, 0x588},     {0x5d0, 0x5f2},     {0x620, 0x64a},     {0x671, 0x6d3},
+        {0x6fa, 0x1fff},    {0x2071, 0x2071},   {0x207f, 0x207f},   {0x2090, 0x209c},
+        {0x2c00, 0x2dff},   {0x3005, 0x3006},   {0x3031, 0x3035},   {0x3041, 0x3096},
+        {0x30a1, 0x318e},   {0x31a0, 0x31bf},   {0x31f0, 0x31ff},   {0x3400, 0x4dbf},
+        {0x4e00, 0xa48c},   {0xa4d0, 0xabff},   {0xac00, 0xd7ff},   {0xf900, 0xfb1d},
+        {0xfb1f, 0xfdfb},   {0xfe70, 0xfefc},   {0xff21, 0xff3a},   {0xff41, 0xff5a},
+        {0xff66, 0xffdc},   {0x10000, 0x16fff}, {0x17000, 0x1bfff}, {0x1d400, 0x1d7cb},
+        {0x20000, 0x3ffff},
+    };
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks && c >= blocks[i].first; i++)
+        if (c <= blocks[i].last)
+            return true;
+    return false;
 }
 
 static bool is_digit(uint32_t c)
@@ -380,29 +403,22 @@ static bool is_digit(uint32_t c)
     return c - '0' < 10;
 }
 
-// The value of the digits at `at`, saturating; *end is behind them.
-static uint64_t digits_at(struct str s, size_t at, uint64_t v, size_t *end)
+// The value of the digits at `at`, wrapping as Go's int64 does; *end is behind them.
+static int64_t digits_at(struct str s, size_t at, uint64_t v, size_t *end)
 {
-    while (at < s.n && is_digit((unsigned char)s.p[at])) {
-        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
-            __builtin_add_overflow(v, (uint64_t)(s.p[at] - '0'), &v))
-            v = UINT64_MAX;
-        at++;
-    }
+    for (; at < s.n && is_digit((unsigned char)s.p[at]); at++)
+        v = v * 10 + (uint64_t)(s.p[at] - '0');
     *end = at;
-    return v;
+    return (int64_t)v;
 }
 
-// go-yaml's order of keys: letters by code, runs of digits by value, other signs before letters
-// (behind them within a number).
+// go-yaml's order of keys: letters by code, runs of digits by value, other signs before letters.
 static int key_order(struct str a, struct str b)
 {
-    bool digits = false;
     size_t i = 0;
     while (i < a.n && i < b.n) {
         struct decoded x = decode(a, i), y = decode(b, i);
         if (x.c == y.c) {
-            digits = is_digit(x.c);
             i += x.n;
             continue;
         }
@@ -410,8 +426,9 @@ static int key_order(struct str a, struct str b)
         if (al && bl)
             return x.c < y.c ? -1 : 1;
         if (al || bl)
-            return (digits ? al : bl) ? -1 : 1;
-        uint64_t base = 0, an, bn;
+            return bl ? -1 : 1;
+        uint64_t base = 0;
+        int64_t an, bn;
         size_t ai, bi;
         if (x.c == '0' || y.c == '0')
             for (size_t j = i; j-- > 0 && is_digit((unsigned char)a.p[j]);)

@@ -1,4 +1,5 @@
 // YAML: what scalars mean, how trees are written, errors, and the fixtures.
+#include "base/env.h"
 #include "object/yaml.h"
 #include "unit/object/test.h"
 
@@ -180,6 +181,20 @@ static void laughs_are_bounded(void **state)
     assert_string_equal(e.message,
                         "yaml: line 7: document contains excessive aliasing or too many nodes");
     err_done(&e);
+    e = ERR_INIT;
+    buf_reset(&b);
+    buf_puts(&b, "a: &x \"");
+    for (int i = 0; i < 100000; i++)
+        buf_char(&b, 'x');
+    buf_puts(&b, "\"\nb: [");
+    for (int i = 0; i < 2000; i++)
+        buf_puts(&b, "*x,");
+    buf_puts(&b, "]\n");
+    assert_int_equal(yaml_parse(&a, buf_view(&b), NULL, &v, &e), -400);
+    assert_string_equal(e.message,
+                        "yaml: line 2: document contains excessive aliasing or too many nodes");
+    err_done(&e);
+    e = ERR_INIT;
     buf_reset(&b);
     for (int i = 0; i < 1000; i++)
         buf_char(&b, '[');
@@ -205,7 +220,7 @@ static void written(void **state)
          "0\"]",
          "- \"\"\n- \"true\"\n- \"yes\"\n- \"y\"\n- \"null\"\n- \"~\"\n- \"1\"\n- \"1.5\"\n- "
          "\"0x1\"\n"
-         "- \"1e3\"\n- \"<<\"\n- \"1_0\"\n"},
+         "- \"1e3\"\n- <<\n- \"1_0\"\n"},
         {"[\"2001-01-01\",\"2006-01-02T15:04:05Z\",\"1:30\",\"10.0.0.1\",\"500m\",\"a:b\",\"80:"
          "80\"]",
          "- \"2001-01-01\"\n- \"2006-01-02T15:04:05Z\"\n- \"1:30\"\n- 10.0.0.1\n- 500m\n- a:b\n"
@@ -265,6 +280,36 @@ static void long_keys(void **state)
     buf_done(&want);
 }
 
+// Documents full of odd strings and keys, as kubectl 1.33 prints them; reading that gives them
+// back.
+static void as_kubectl(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct str docs, want;
+    assert_int_equal(file_read_all(&a, SOURCE_DIR "/tests/golden/object/kubectl_yaml.jsonl",
+                                   1 << 24, &docs, NULL),
+                     0);
+    assert_int_equal(file_read_all(&a, SOURCE_DIR "/tests/golden/object/kubectl_yaml.yaml", 1 << 24,
+                                   &want, NULL),
+                     0);
+    size_t n = 0;
+    for (struct str line; docs.p && (line = str_cut(&docs, '\n')).n; n++) {
+        struct value *v, *again;
+        buf_reset(&b);
+        assert_int_equal(json_parse(&a, line, NULL, &v, NULL), 0);
+        yaml_write(&b, v);
+        assert_true(want.n >= b.n);
+        assert_str(buf_view(&b), arena_cstr(&a, str_sub(want, 0, b.n)));
+        want = str_from(want, b.n);
+        assert_int_equal(yaml_parse(&a, buf_view(&b), NULL, &again, NULL), 0);
+        assert_true(value_eq(v, again));
+    }
+    assert_int_equal(n, 40);
+    assert_int_equal(want.n, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +320,7 @@ int main(void)
         cmocka_unit_test(laughs_are_bounded),
         cmocka_unit_test(written),
         cmocka_unit_test(long_keys),
+        cmocka_unit_test(as_kubectl),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
