@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include <errno.h>
 
-enum { GROUP_TXNS = 4096, GROUP_BYTES = 1 << 20, CATCH_UP_EVENTS = 512 };
+enum { GROUP_TXNS = 4096, GROUP_BYTES = 1 << 20, CATCH_UP_EVENTS = 512, KEEP_EVENTS = 1024 };
 
 struct store_watch {
     struct list link;
@@ -101,6 +101,17 @@ static void deliver_past(struct engine *e, struct store_watch *w)
     if (!w->dead)
         w->fn(w->ctx, e->events, n, mvcc_revision(&e->mvcc));
     span_done(&span);
+}
+
+// A burst's scratch is given back.
+static void trim_events(struct engine *e)
+{
+    if (e->nevents <= KEEP_EVENTS)
+        return;
+    free(e->events);
+    free(e->matching);
+    e->events = e->matching = NULL;
+    e->nevents = 0;
 }
 
 static void callbacks_begin(struct engine *e)
@@ -203,6 +214,7 @@ static void run_round(struct engine *e)
         deliver_pasts(e);
     while (list)
         run_group(e, &list);
+    trim_events(e);
     pthread_mutex_lock(&e->lock);
 }
 

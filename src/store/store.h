@@ -31,7 +31,8 @@ struct store_kv {
 enum store_op { STORE_PUT, STORE_DELETE };
 enum { STORE_ANY = -1 }; // expected_revision: write whatever is there
 
-// One write with a condition: what every Kubernetes write is. A Kubernetes transaction touches one
+// One write with a condition: what every Kubernetes write is. Deleting what is not there, where the
+// condition allows it, changes nothing and takes no revision. A Kubernetes transaction touches one
 // key; a few coracle writes (allocating a Service address with the Service) touch more, all or
 // none.
 struct store_write {
@@ -49,6 +50,8 @@ enum store_result {
     STORE_CLOSED,
 };
 
+// A transaction may name a key once (a second time is a CONFLICT at that write). None at all is a
+// barrier: it completes after everything before it.
 // Owned by the caller until `complete` runs; then the caller's again. Keys and writes must live
 // till then.
 struct store_txn {
@@ -95,7 +98,9 @@ struct store_ops {
     // are delivered first (on the writer thread); ERR_EXPIRED where it no longer has them.
     int (*watch)(struct store *s, struct str prefix, uint64_t after, store_watch_fn *fn, void *ctx,
                  struct store_watch **ret, struct err *e);
-    void (*unwatch)(struct store *s, struct store_watch *w); // no callback after it returns
+    // No callback after it returns: it waits for one that runs on another thread, so the caller
+    // holds no lock that the callback takes. A callback may unwatch its own watch and others.
+    void (*unwatch)(struct store *s, struct store_watch *w);
     // Forget history up to and including revision: ranges and watches before it become ERR_EXPIRED.
     int (*compact)(struct store *s, uint64_t revision, struct err *e);
     void (*close)(struct store *s); // completes what waits, checkpoints, frees

@@ -191,15 +191,18 @@ static int roll(struct wal *w, uint64_t first_revision, uint64_t need)
     return 0;
 }
 
-// Invariant 4. The whole header: neither half of it may be left.
+// Invariant 4. The whole header: neither half of it may be left. Where even that has no room (a
+// file that could not be preallocated), there must be nothing to wipe.
 static int wipe(struct wal *w)
 {
     static const char zeros[FRAME_HEADER];
     const struct env_ops *o = w->env->ops;
+    char found[FRAME_HEADER] = {0};
     ssize_t put = o->file_pwrite(w->file, zeros, sizeof zeros, w->at);
-    if (put < 0 || (!w->no_sync && o->file_sync(w->file) < 0))
+    if (put < 0 && (o->file_pread(w->file, found, sizeof found, w->at) < 0 ||
+                    memcmp(found, zeros, sizeof found) != 0))
         return -EIO;
-    return -ENOSPC;
+    return !w->no_sync && o->file_sync(w->file) < 0 ? -EIO : -ENOSPC;
 }
 
 int wal_append(struct wal *w, const struct change *changes, size_t n, uint64_t first, uint64_t last)

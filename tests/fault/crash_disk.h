@@ -49,6 +49,7 @@ struct crash_disk {
     uint64_t fault_at;
     int fault_errno;
     bool crashed;
+    bool full, sparse; // no more space; no preallocation
     uint64_t rng;
 };
 struct env_file {
@@ -215,6 +216,8 @@ static int disk_file_open(struct env *env, const char *path, int flags, unsigned
         error = -ENOENT;
     if (!error && n && (flags & ENV_EXCL))
         error = -EEXIST;
+    if (!error && !n && d->full)
+        error = -ENOSPC;
     if (!error) {
         if (!n) {
             struct inode *i = mem_zalloc(sizeof *i);
@@ -264,6 +267,8 @@ static ssize_t disk_file_pwrite(struct env_file *f, const void *p, size_t n, uin
     pthread_mutex_lock(&f->disk->lock);
     ssize_t result = operation(f->disk, &half);
     struct str data = {p, n};
+    if (!result && f->disk->full && off + n > f->inode->now.n)
+        result = -ENOSPC;
     if (half && !f->disk->crashed)
         data = str_sub(data, 0, disk_random(f->disk, 3) * n / 2); // none, half, all
     // (a crash tears by itself)
@@ -311,6 +316,10 @@ static int disk_file_allocate(struct env_file *f, uint64_t size)
     bool half;
     pthread_mutex_lock(&f->disk->lock);
     int error = operation(f->disk, &half);
+    if (!error && f->disk->sparse)
+        error = -EOPNOTSUPP;
+    if (!error && f->disk->full)
+        error = -ENOSPC;
     if (!error && f->inode->now.n < size)
         inode_write(f->inode, size - 1, STR("\0"));
     pthread_mutex_unlock(&f->disk->lock);

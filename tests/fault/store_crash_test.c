@@ -150,6 +150,10 @@ static struct outcome run(struct store *s, struct workload *w, size_t from, bool
         } else {
             assert_int_equal(result, STORE_FAILED);
             o.failed = true;
+            // For good; and readable, as it was.
+            w->steps[first].txn.writes = w->steps[first].writes;
+            assert_int_equal(store_txn_wait(s, &w->steps[first].txn), STORE_FAILED);
+            assert_int_equal(store_revision(s), o.acknowledged + 1);
         }
     }
     return o;
@@ -323,6 +327,49 @@ static void refused_is_not_written(void **state)
     each_operation(FAULT_ERROR, ENOSPC, LOSE_WHEN_FULL);
 }
 
+// A disk that stays full for a while: writes are refused, reads are served, and when space returns
+// the store goes on.
+static void full_for_a_while(void **state)
+{
+    static struct workload w;
+    for (int sparse = 0; sparse < 2; sparse++) {
+        struct crash_disk d;
+        remove_checkpoint();
+        workload_make(&w, 3);
+        crash_disk_init(&d, 3);
+        d.sparse = sparse;
+        struct store *s = open_on(&d, NULL);
+        size_t n = 0;
+        for (int times = 0; times < 3; times++) {
+            pthread_mutex_lock(&d.lock);
+            d.full = true;
+            pthread_mutex_unlock(&d.lock);
+            struct outcome o = run(s, &w, n, true);
+            assert_true(o.full && !o.failed);
+            assert_true(times == 0 || !sparse || o.acknowledged == n);
+            n = verify(s, &w, o.acknowledged, 0);
+            assert_int_equal(n, o.acknowledged);
+            o = run(s, &w, n, true); // still
+            assert_true(o.full && o.acknowledged == n);
+            pthread_mutex_lock(&d.lock);
+            d.full = false;
+            pthread_mutex_unlock(&d.lock);
+            struct step *step = &w.steps[n++];
+            step->txn = (struct store_txn){.writes = step->writes, .nwrites = step->n};
+            assert_int_equal(store_txn_wait(s, &step->txn), STORE_OK);
+        }
+        assert_int_equal(run(s, &w, n, false).acknowledged, TXNS);
+        store_close(s);
+        crash_disk_restart(&d);
+        s = open_on(&d, NULL);
+        assert_int_equal(verify(s, &w, TXNS, 0), TXNS);
+        store_close(s);
+        crash_disk_done(&d);
+        workload_free(&w);
+    }
+    (void)state;
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -351,6 +398,7 @@ int main(void)
         cmocka_unit_test(crash_at_each_operation), cmocka_unit_test(eio_at_each_operation),
         cmocka_unit_test(eio_then_crash),          cmocka_unit_test(enospc_at_each_operation),
         cmocka_unit_test(enospc_then_crash),       cmocka_unit_test(refused_is_not_written),
+        cmocka_unit_test(full_for_a_while),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -432,6 +432,57 @@ static void flood(void **state)
     store_close(s);
 }
 
+// Clients that never stop: each is answered, the last time with STORE_CLOSED.
+struct endless {
+    struct one one;
+    struct store *store;
+    char key[16];
+    int ok, closed;
+};
+
+static void endless_next(struct store_txn *t)
+{
+    struct endless *c = t->ctx;
+    if (t->result == STORE_CLOSED) {
+        c->closed++;
+        return;
+    }
+    BUG_ON(t->result != STORE_OK);
+    c->ok++;
+    store_txn(c->store, t);
+}
+
+static void closed_while_busy(void **state)
+{
+    (void)state;
+    static struct endless clients[8];
+    struct store *s = suite_open(false);
+    struct recorder rec;
+    watch(s, &rec, "/", 1);
+    for (int i = 0; i < 8; i++) {
+        struct endless *c = &clients[i];
+        c->store = s;
+        snprintf(c->key, sizeof c->key, "/c/%d", i);
+        one_init(&c->one, STORE_PUT, c->key, "v", STORE_ANY);
+        c->one.txn.complete = endless_next;
+        c->one.txn.ctx = c;
+        store_txn(s, &c->one.txn);
+    }
+    await_revision(&rec, 500);
+    store_close(s);
+    size_t ok = 0;
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(clients[i].closed, 1);
+        ok += (size_t)clients[i].ok;
+        blob_unref(clients[i].one.write.value);
+    }
+    assert_int_equal(rec.events, ok);
+    recorder_done(&rec);
+    s = suite_open(true);
+    assert_int_equal(store_revision(s), 1 + ok);
+    store_close(s);
+}
+
 static void history_is_bounded(void **state)
 {
     (void)state;
@@ -470,6 +521,7 @@ int main(void)
         cmocka_unit_test(missing_segment_is_refused),
         cmocka_unit_test(larger_than_a_segment),
         cmocka_unit_test(flood),
+        cmocka_unit_test(closed_while_busy),
         cmocka_unit_test(history_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
