@@ -6,6 +6,9 @@
 #include "cli/flags.h"
 #include "node/image_store.h"
 #include "roles.h"
+#include <dirent.h>
+
+static const char *state_dir = "/run/coracle";
 
 struct image_command {
     const char *name;
@@ -88,9 +91,8 @@ static struct str never_used(void *ctx, struct str id)
 static int image_remove(struct image_store *s, struct arena *a, int nargs, char **args,
                         struct err *e)
 {
-    (void)a;
     for (int i = 0; i < nargs; i++) {
-        int r = image_store_remove(s, str_of(args[i]), never_used, NULL, e);
+        int r = image_store_remove(s, str_of(args[i]), used_by, a, e);
         if (r < 0)
             return r;
         printf("removed %s\n", args[i]);
@@ -111,6 +113,8 @@ int role_image(int argc, char **argv)
     const struct flag flags[] = {
         {"data-dir", 0, FLAG_STRING, &data_dir, "DIR",
          "the server's data directory (default /var/lib/coracle)"},
+        {"state-dir", 0, FLAG_STRING, &state_dir, "DIR",
+         "the server's state directory (default /run/coracle)"},
     };
     const struct usage usage = {
         .synopsis = "coracle image import FILE… | list | pull NAME… | remove NAME… [flags]",

@@ -4,6 +4,11 @@
 // Order of an addition: layers are unpacked under tmp/ and renamed to their name, documents are
 // written, everything is synced (one syncfs), and only then the index is replaced. After a crash at
 // any point the index names only what is whole; the rest is swept at the next start.
+//
+// Several processes may use one store (`coracle image import` while a server runs). index.json is the truth:
+// every look at the list first reads it anew if it is another file than last time; a change is made under
+// flock(index.lock), on a list just read. Who unpacks holds flock(work.lock) shared; sweeping needs it
+// exclusively and is left out while anybody works.
 #include "node/image_store.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -16,6 +21,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -48,6 +54,8 @@ struct image_store {
     struct map sizes; // layer -> heap uint64_t: bytes of its files
     unsigned holds;
     unsigned serial;
+    int index_lock, work_lock; // for flock
+    struct stat read;          // index.json as it was read last; st_ino 0: never
     pthread_mutex_t unpack_lock; // one layer is unpacked at a time: the disk is the limit anyway
     struct image_pulls *pulls;
 };
@@ -163,7 +171,10 @@ static int index_write(struct image_store *s, struct err *e)
         return err_set(e, ERR_TOO_LARGE, "too many images");
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/index.json", s->dir);
-    return file_write_all(path, buf_view(&b), 0600, e);
+    int r = file_write_all(path, buf_view(&b), 0600, e);
+    if (r == 0 && stat(path, &s->read) < 0)
+        s->read.st_ino = 0;
+    return r;
 }
 
 static const struct str *value_strings(struct arena *a, const struct value *v, size_t *ret_n)
@@ -176,15 +187,57 @@ static const struct str *value_strings(struct arena *a, const struct value *v, s
     return list;
 }
 
+// Takes over what index.json says. Layers that this process is unpacking are not in it yet and stay known.
+static void index_take(struct image_store *s, struct arena *a, const struct value *v)
+{
+    for (size_t i = 0; i < s->nimages; i++)
+        image_free(s->images[i]);
+    free(s->images);
+    s->nimages = 0;
+    if (!s->holds) {
+        map_each (&s->sizes, slot)
+            free(slot->value);
+        map_done(&s->sizes);
+        s->sizes = MAP_INIT;
+    }
+    const struct value *images = value_getc(v, "images");
+    s->images = mem_zalloc(sizeof *s->images * (value_len(images) + 1));
+    value_each_item (images, item) {
+        size_t nn, nd, nl;
+        const struct str *names = value_strings(a, value_getc(item, "names"), &nn);
+        const struct str *digests = value_strings(a, value_getc(item, "digests"), &nd);
+        const struct str *layers = value_strings(a, value_getc(item, "layers"), &nl);
+        s->images[s->nimages++] =
+            image_make(value_str_at(item, "id"), names, nn, digests, nd, layers, nl,
+                       value_int_at(item, "size", 0), value_int_at(item, "uid", -1),
+                       value_str_at(item, "username"));
+    }
+    value_each_field (value_getc(v, "layers"), field) {
+        uint64_t *bytes = mem_alloc(sizeof *bytes);
+        *bytes = (uint64_t)value_int_or(field->value, 0);
+        free(map_set(&s->sizes, field->key, bytes));
+    }
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+// Lock held. Reads index.json if it is another than last time.
 static int index_read(struct image_store *s, struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     char path[PATH_MAX];
     struct str text;
     struct value *v;
+    struct stat now;
 
     snprintf(path, sizeof path, "%s/index.json", s->dir);
-    if (access(path, F_OK) < 0 && errno == ENOENT)
+    if (stat(path, &now) < 0)
+        return errno == ENOENT ? 0 : err_errno(e, errno, "%s", path);
+    if (same_file(&now, &s->read))
         return 0;
     int r = file_read_all(&a, path, INDEX_MAX, &text, e);
     if (r < 0)
@@ -199,24 +252,34 @@ static int index_read(struct image_store *s, struct err *e)
     if (value_int_at(v, "version", 0) != 1)
         return err_set(e, ERR_INTERNAL, "%s has version %lld, this program knows version 1", path,
                        (long long)value_int_at(v, "version", 0));
-    const struct value *images = value_getc(v, "images");
-    s->images = mem_zalloc(sizeof *s->images * (value_len(images) + 1));
-    value_each_item (images, item) {
-        size_t nn, nd, nl;
-        const struct str *names = value_strings(&a, value_getc(item, "names"), &nn);
-        const struct str *digests = value_strings(&a, value_getc(item, "digests"), &nd);
-        const struct str *layers = value_strings(&a, value_getc(item, "layers"), &nl);
-        s->images[s->nimages++] =
-            image_make(value_str_at(item, "id"), names, nn, digests, nd, layers, nl,
-                       value_int_at(item, "size", 0), value_int_at(item, "uid", -1),
-                       value_str_at(item, "username"));
-    }
-    value_each_field (value_getc(v, "layers"), field) {
-        uint64_t *bytes = mem_alloc(sizeof *bytes);
-        *bytes = (uint64_t)value_int_or(field->value, 0);
-        free(map_set(&s->sizes, field->key, bytes));
-    }
+    index_take(s, &a, v);
+    s->read = now;
     return 0;
+}
+
+// Lock held. The list as it is now, and nobody else changes it until index_unlock.
+static int index_change(struct image_store *s, struct err *e)
+{
+    while (flock(s->index_lock, LOCK_EX) < 0)
+        if (errno != EINTR)
+            return err_errno(e, errno, "locking %s/index.lock", s->dir);
+    int r = index_read(s, e);
+    if (r < 0)
+        flock(s->index_lock, LOCK_UN);
+    return r;
+}
+
+static void index_unlock(struct image_store *s)
+{
+    flock(s->index_lock, LOCK_UN);
+}
+
+static int open_lock(struct image_store *s, const char *name, int *ret, struct err *e)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    *ret = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return *ret < 0 ? err_errno(e, errno, "%s", path) : 0;
 }
 
 // Lock held. Removes layers and documents that no image names.
@@ -225,7 +288,7 @@ static void sweep(struct image_store *s)
     char path[PATH_MAX];
     struct map keep = MAP_INIT;
 
-    if (s->holds)
+    if (s->holds || flock(s->work_lock, LOCK_EX | LOCK_NB) < 0)
         return;
     for (size_t i = 0; i < s->nimages; i++) {
         const struct image *m = s->images[i];
@@ -256,19 +319,41 @@ static void sweep(struct image_store *s)
         closedir(d);
     }
     map_done(&keep);
+    flock(s->work_lock, LOCK_UN);
+}
+
+// Lock held. What a process that was killed left under way.
+static void empty_tmp(struct image_store *s)
+{
+    if (flock(s->work_lock, LOCK_EX | LOCK_NB) < 0)
+        return;
+    DIR *d = opendir(s->tmp_dir);
+    for (struct dirent *entry; d && (entry = readdir(d));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            tree_remove(dirfd(d), entry->d_name);
+    if (d)
+        closedir(d);
+    flock(s->work_lock, LOCK_UN);
 }
 
 void image_store_hold(struct image_store *s)
 {
     pthread_mutex_lock(&s->lock);
-    s->holds++;
+    if (s->holds++ == 0)
+        flock(s->work_lock, LOCK_SH); // waits at most while somebody sweeps
     pthread_mutex_unlock(&s->lock);
+}
+
+static void release_locked(struct image_store *s)
+{
+    if (--s->holds == 0)
+        flock(s->work_lock, LOCK_UN);
 }
 
 void image_store_release(struct image_store *s)
 {
     pthread_mutex_lock(&s->lock);
-    s->holds--;
+    release_locked(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -312,17 +397,17 @@ int image_store_open(struct env *env, const char *data_dir, struct image_store *
     s->tmp_dir = mem_cstr(str_of(path));
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->unpack_lock, NULL);
-    int r = index_read(s, e);
+    s->index_lock = s->work_lock = -1;
+    int r = open_lock(s, "index.lock", &s->index_lock, e);
+    if (r == 0)
+        r = open_lock(s, "work.lock", &s->work_lock, e);
+    if (r == 0)
+        r = index_read(s, e);
     if (r < 0) {
         image_store_close(s);
         return r;
     }
-    DIR *d = opendir(s->tmp_dir);
-    for (struct dirent *entry; d && (entry = readdir(d));)
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            tree_remove(dirfd(d), entry->d_name);
-    if (d)
-        closedir(d);
+    empty_tmp(s);
     sweep(s);
     *ret = s;
     return 0;
@@ -341,6 +426,10 @@ void image_store_close(struct image_store *s)
     map_done(&s->sizes);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->unpack_lock);
+    if (s->index_lock >= 0)
+        close(s->index_lock);
+    if (s->work_lock >= 0)
+        close(s->work_lock);
     free(s->dir);
     free(s->layers_dir);
     free(s->tmp_dir);
@@ -389,7 +478,9 @@ int image_store_status(struct image_store *s, struct arena *a, struct str image,
     bool by_id;
     struct str text;
     pthread_mutex_lock(&s->lock);
-    ptrdiff_t i = find(s, a, image, &by_id, &text, e);
+    ptrdiff_t i = index_read(s, e);
+    if (i == 0)
+        i = find(s, a, image, &by_id, &text, e);
     if (i >= 0)
         describe(a, s->images[i], ret);
     pthread_mutex_unlock(&s->lock);
@@ -399,14 +490,16 @@ int image_store_status(struct image_store *s, struct arena *a, struct str image,
 int image_store_list(struct image_store *s, struct arena *a, struct runtime_image **ret,
                      size_t *ret_n, struct err *e)
 {
-    (void)e;
     pthread_mutex_lock(&s->lock);
-    *ret = arena_array(a, struct runtime_image, s->nimages + 1);
-    *ret_n = s->nimages;
-    for (size_t i = 0; i < s->nimages; i++)
-        describe(a, s->images[i], &(*ret)[i]);
+    int r = index_read(s, e);
+    if (r == 0) {
+        *ret = arena_array(a, struct runtime_image, s->nimages + 1);
+        *ret_n = s->nimages;
+        for (size_t i = 0; i < s->nimages; i++)
+            describe(a, s->images[i], &(*ret)[i]);
+    }
     pthread_mutex_unlock(&s->lock);
-    return 0;
+    return r;
 }
 
 int image_store_details(struct image_store *s, struct arena *a, struct str image,
@@ -418,7 +511,9 @@ int image_store_details(struct image_store *s, struct arena *a, struct str image
     struct str text;
 
     pthread_mutex_lock(&s->lock);
-    ptrdiff_t i = find(s, a, image, &by_id, &text, e);
+    ptrdiff_t i = index_read(s, e);
+    if (i == 0)
+        i = find(s, a, image, &by_id, &text, e);
     if (i >= 0) {
         const struct image *m = s->images[i];
         d.id = arena_str(a, m->id);
@@ -612,6 +707,13 @@ static int publish(struct image_store *s, struct arena *a, const struct image_as
     return 0;
 }
 
+static bool layer_exists(const struct image_store *s, struct str layer)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%.*s", s->layers_dir, STR_ARG(layer));
+    return access(path, F_OK) == 0;
+}
+
 int image_store_assemble(struct image_store *s, struct arena *a, const struct image_assembly *x,
                          struct runtime_image *ret, struct err *e)
 {
@@ -637,7 +739,8 @@ int image_store_assemble(struct image_store *s, struct arena *a, const struct im
     for (size_t i = 0; r == 0 && i < n; i++) {
         pthread_mutex_lock(&s->unpack_lock);
         pthread_mutex_lock(&s->lock);
-        bool there = map_has(&s->sizes, lowest_first[i]);
+        // Another process may have removed it.
+        bool there = map_has(&s->sizes, lowest_first[i]) && layer_exists(s, lowest_first[i]);
         pthread_mutex_unlock(&s->lock);
         uint64_t *bytes = mem_zalloc(sizeof *bytes);
         if (!there)
@@ -661,9 +764,11 @@ int image_store_assemble(struct image_store *s, struct arena *a, const struct im
             close(fd);
     }
     pthread_mutex_lock(&s->lock);
-    if (r == 0)
+    if (r == 0 && (r = index_change(s, e)) == 0) {
         r = publish(s, a, x, arena_printf(a, "sha256:%s", hex), topmost_first, n, &config, ret, e);
-    s->holds--;
+        index_unlock(s);
+    }
+    release_locked(s);
     if (r < 0)
         sweep(s); // nobody else is at work: what was unpacked for this image goes
     pthread_mutex_unlock(&s->lock);
@@ -682,6 +787,10 @@ int image_store_remove(struct image_store *s, struct str image,
     int r = 0;
 
     pthread_mutex_lock(&s->lock);
+    if ((r = index_change(s, e)) < 0) {
+        pthread_mutex_unlock(&s->lock);
+        return r;
+    }
     ptrdiff_t i = find(s, &a, image, &by_id, &text, &why);
     if (i < 0) {
         bool absent = err_is(&why, ERR_NOT_FOUND);
@@ -689,6 +798,7 @@ int image_store_remove(struct image_store *s, struct str image,
         if (!absent)
             err_move(e, &why);
         err_done(&why);
+        index_unlock(s);
         pthread_mutex_unlock(&s->lock);
         return r;
     }
@@ -711,6 +821,7 @@ int image_store_remove(struct image_store *s, struct str image,
     if (user.n) {
         r = err_set(e, ERR_CONFLICT, "image \"%.*s\" is in use by container \"%.*s\"",
                     STR_ARG(image), STR_ARG(user));
+        index_unlock(s);
         pthread_mutex_unlock(&s->lock);
         return r;
     }
@@ -733,6 +844,7 @@ int image_store_remove(struct image_store *s, struct str image,
         if (!rest)
             sweep(s);
     }
+    index_unlock(s);
     pthread_mutex_unlock(&s->lock);
     return r;
 }
