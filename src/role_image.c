@@ -80,12 +80,23 @@ static int image_pull(struct image_store *s, struct arena *a, int nargs, char **
     return 0;
 }
 
-// A running container keeps its root file system whatever happens to the index: layers in use are
-// busy mounts.
-static struct str never_used(void *ctx, struct str id)
+// The container whose record names the image, by the records in the state directory: they are
+// there as long as the container is, whether a server runs or not.
+static struct str used_by(void *ctx, struct str id)
 {
-    (void)ctx, (void)id;
-    return STR_NULL;
+    struct arena *a = ctx;
+    const char *dir = arena_printf(a, "%s/containers%c", state_dir, 0).p;
+    DIR *d = opendir(dir);
+    struct str user = STR_NULL, record;
+    for (struct dirent *f; d && !user.n && (f = readdir(d));) {
+        const char *path = arena_printf(a, "%s/%s/record.json%c", dir, f->d_name, 0).p;
+        if (f->d_name[0] != '.' && file_read_all(a, path, 1 << 20, &record, NULL) == 0 &&
+            str_find(record, id) >= 0)
+            user = arena_str(a, str_of(f->d_name));
+    }
+    if (d)
+        closedir(d);
+    return user;
 }
 
 static int image_remove(struct image_store *s, struct arena *a, int nargs, char **args,
