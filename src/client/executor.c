@@ -6,11 +6,11 @@
 // and an idle pool costs a few sleeping threads.
 //
 // Lock: `lock` guards the list and `stopping`. It is never held while a task runs.
-#include "client/executor.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/thread.h"
 #include "client/hook.h"
+#include "client/queue.h"
 #include <stdio.h>
 
 struct executor {

@@ -27,7 +27,6 @@
 #include "base/map.h"
 #include "base/thread.h"
 #include "base/time.h"
-#include "client/executor.h"
 #include "client/hook.h"
 
 #define BACKOFF_FIRST (5 * NS_PER_MS)

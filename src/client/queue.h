@@ -17,6 +17,8 @@ struct executor_task {
     struct executor_task *next; // private
 };
 void executor_submit(struct executor *x, struct executor_task *t);
+// Takes back a task that has not begun. false: it is not waiting (running, done, or never submitted).
+bool executor_cancel(struct executor *x, struct executor_task *t);
 
 enum reconcile_result {
     RECONCILE_DONE,  // forget the key's failures
