@@ -3,8 +3,8 @@
 //     kindsc OUTPUT.c INPUT.kinds... [RENDERER.c...]
 //
 // The format's manual is api/README.md. All files are read, then names are resolved, then inlined
-// structs are flattened, then everything is checked, then written; nothing is written if anything is
-// wrong, and every fault is reported as FILE:LINE: message, so that an editor can jump to it.
+// structs are flattened, then everything is checked, then written; nothing is written if anything
+// is wrong, and every fault is reported as FILE:LINE: message, so that an editor can jump to it.
 //
 // The tables are `static const` arrays with pointers between them: no start-up work, shared by all
 // processes. They satisfy object/type.h, schema/schema.h, schema/rules.h and schema/columns.h; the
@@ -18,8 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MAX_WORDS   64
-#define MAX_INLINE  3
+#define MAX_WORDS  64
+#define MAX_INLINE 3
 
 struct place {
     const char *file;
@@ -41,9 +41,9 @@ struct attribute {
 struct row { // a field as written, or an inline
     struct place at;
     bool is_inline;
-    char *name;    // JSON name; inline: NULL
+    char *name; // JSON name; inline: NULL
     int pb[MAX_INLINE];
-    char *spec;    // type as written
+    char *spec; // type as written
     struct attribute *attributes;
     int nattributes;
     char *doc;
@@ -281,18 +281,20 @@ static const struct {
     const char *word;
     const char *constant;
     unsigned bit;
-} verb_words[] = {
-    {"get", "VERB_GET", 1},          {"list", "VERB_LIST", 2},
-    {"watch", "VERB_WATCH", 4},      {"create", "VERB_CREATE", 8},
-    {"update", "VERB_UPDATE", 16},   {"patch", "VERB_PATCH", 32},
-    {"delete", "VERB_DELETE", 64},   {"deletecollection", "VERB_DELETECOLLECTION", 128},
-    {"connect", "VERB_CONNECT", 256}, {"rw", "VERB_RW", 255},
-}, flag_words[] = {
-    {"generation", "KIND_GENERATION", 4},
-    {"virtual", "KIND_VIRTUAL", 8},
-    {"unconditional", "KIND_UNCONDITIONAL_UPDATE", 16},
-    {"create-on-update", "KIND_CREATE_ON_UPDATE", 32},
-    {"graceful", "KIND_GRACEFUL", 128},
+} verb_words[] =
+    {
+        {"get", "VERB_GET", 1},           {"list", "VERB_LIST", 2},
+        {"watch", "VERB_WATCH", 4},       {"create", "VERB_CREATE", 8},
+        {"update", "VERB_UPDATE", 16},    {"patch", "VERB_PATCH", 32},
+        {"delete", "VERB_DELETE", 64},    {"deletecollection", "VERB_DELETECOLLECTION", 128},
+        {"connect", "VERB_CONNECT", 256}, {"rw", "VERB_RW", 255},
+},
+  flag_words[] = {
+      {"generation", "KIND_GENERATION", 4},
+      {"virtual", "KIND_VIRTUAL", 8},
+      {"unconditional", "KIND_UNCONDITIONAL_UPDATE", 16},
+      {"create-on-update", "KIND_CREATE_ON_UPDATE", 32},
+      {"graceful", "KIND_GRACEFUL", 128},
 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -634,6 +636,8 @@ static int compare_pb(const int *a, const int *b)
 static void check_type(struct name *n)
 {
     const int *last = NULL;
+    if (n->kind == NAME_ENUM && !n->nvalues)
+        fault(n->at, "an enum without values");
     for (int i = 0; i < n->nfields; i++) {
         struct field *f = &n->fields[i];
         for (int j = 0; j < i; j++)
@@ -763,18 +767,22 @@ static int string_list(char *const *words, int n)
 }
 
 static const char *const formats[] = {
-    "dns1123label", "dns1123subdomain", "dns1035label", "qualifiedname", "labelvalue", "port",
-    "portname", "portorname", "ip", "cidr", "pathsegment", "absolutepath", "relativepath",
-    "configkey", "envname", "labels", "annotations", "resources", "selector", "nonnegative",
-    "percent",
+    "dns1123label",  "dns1123subdomain", "dns1035label",
+    "qualifiedname", "labelvalue",       "port",
+    "portname",      "portorname",       "ip",
+    "cidr",          "pathsegment",      "absolutepath",
+    "relativepath",  "configkey",        "envname",
+    "labels",        "annotations",      "resources",
+    "selector",      "nonnegative",      "percent",
 };
 static const char *const format_constants[] = {
-    "FORMAT_DNS1123_LABEL", "FORMAT_DNS1123_SUBDOMAIN", "FORMAT_DNS1035_LABEL",
-    "FORMAT_QUALIFIED_NAME", "FORMAT_LABEL_VALUE", "FORMAT_PORT", "FORMAT_PORT_NAME",
-    "FORMAT_PORT_OR_NAME", "FORMAT_IP", "FORMAT_CIDR", "FORMAT_PATH_SEGMENT",
-    "FORMAT_ABSOLUTE_PATH", "FORMAT_RELATIVE_PATH", "FORMAT_CONFIG_KEY", "FORMAT_ENV_NAME",
-    "FORMAT_LABELS", "FORMAT_ANNOTATIONS", "FORMAT_RESOURCES", "FORMAT_SELECTOR",
-    "FORMAT_NONNEGATIVE", "FORMAT_PERCENT",
+    "FORMAT_DNS1123_LABEL",  "FORMAT_DNS1123_SUBDOMAIN", "FORMAT_DNS1035_LABEL",
+    "FORMAT_QUALIFIED_NAME", "FORMAT_LABEL_VALUE",       "FORMAT_PORT",
+    "FORMAT_PORT_NAME",      "FORMAT_PORT_OR_NAME",      "FORMAT_IP",
+    "FORMAT_CIDR",           "FORMAT_PATH_SEGMENT",      "FORMAT_ABSOLUTE_PATH",
+    "FORMAT_RELATIVE_PATH",  "FORMAT_CONFIG_KEY",        "FORMAT_ENV_NAME",
+    "FORMAT_LABELS",         "FORMAT_ANNOTATIONS",       "FORMAT_RESOURCES",
+    "FORMAT_SELECTOR",       "FORMAT_NONNEGATIVE",       "FORMAT_PERCENT",
 };
 _Static_assert(COUNT(formats) == COUNT(format_constants), "a format without its constant");
 
@@ -794,9 +802,10 @@ static int write_preset(struct place at, const char *json)
     size_t len = strlen(json);
     char *end;
     if (json[0] == '"' && len > 1 && json[len - 1] == '"')
-        fprintf(out,
-                "static const struct value preset_%d = {.kind = VALUE_STRING, .n = %zu, .s = %s};\n",
-                n, len - 2, json);
+        fprintf(
+            out,
+            "static const struct value preset_%d = {.kind = VALUE_STRING, .n = %zu, .s = %s};\n", n,
+            len - 2, json);
     else if (!strcmp(json, "true") || !strcmp(json, "false"))
         fprintf(out, "static const struct value preset_%d = {.kind = VALUE_BOOL, .b = %s};\n", n,
                 json);
@@ -842,8 +851,7 @@ static struct built build_row(struct field *f, int index)
     if (f->list_of_list)
         b.flags = or_flag(b.flags, "FIELD_LIST_OF_LIST");
     if (f->values) {
-        rules = print(".values = list_%d, ",
-                      string_list(f->values->values, f->values->nvalues));
+        rules = print(".values = list_%d, ", string_list(f->values->values, f->values->nvalues));
         if (f->values->open)
             rule_flags = or_flag(rule_flags, "RULE_OPEN");
     }
@@ -998,8 +1006,10 @@ static void write_types(void)
             fputs(", .preserve_unknown = true", out);
         fputs("},\n", out);
     }
-    fprintf(out, "};\nconst struct type *const schema_types = types;\n"
-                 "const size_t schema_ntypes = %d;\n\n", n);
+    fprintf(out,
+            "};\nconst struct type *const schema_types = types;\n"
+            "const size_t schema_ntypes = %d;\n\n",
+            n);
 }
 
 static void write_bits(unsigned bits, bool verbs)

@@ -84,7 +84,8 @@ void check_required(struct check *c, const char *field, const char *detail)
     report(c, field, "FieldValueRequired", buf_view(&b));
 }
 
-void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt, ...)
+void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt,
+                   ...)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
     buf_puts(&b, "Invalid value: ");
@@ -157,7 +158,7 @@ void check_format(struct check *c, const char *field, const struct value *v, enu
     struct value *messages = value_array(c->arena);
     if (schema_format_ok(c->arena, f, value_string(v), messages))
         return;
-    value_each_item(messages, m)
+    value_each_item (messages, m)
         check_invalid(c, field, v, "%.*s", STR_ARG(value_string(m)));
 }
 
@@ -182,7 +183,7 @@ void check_selector(struct check *c, const char *field, const struct value *sele
     static const struct str operators[] = {STR("In"), STR("NotIn"), STR("Exists"),
                                            STR("DoesNotExist"), STR_NULL};
     size_t mark = field ? check_push(c, field) : c->path.n;
-    value_each_field(value_getc(selector, "matchLabels"), m) {
+    value_each_field (value_getc(selector, "matchLabels"), m) {
         size_t inner = check_push(c, "matchLabels");
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
         check_format(c, NULL, m->value, FORMAT_LABEL_VALUE);
@@ -195,8 +196,7 @@ void check_selector(struct check *c, const char *field, const struct value *sele
         struct str op = value_str_at(r, "operator");
         if (str_eq(op, operators[0]) || str_eq(op, operators[1])) {
             if (!value_len(values))
-                check_required(c, "values",
-                               "must be specified when `operator` is 'In' or 'NotIn'");
+                check_required(c, "values", "must be specified when `operator` is 'In' or 'NotIn'");
         } else if (str_eq(op, operators[2]) || str_eq(op, operators[3])) {
             if (value_len(values))
                 check_forbidden(

@@ -18,7 +18,7 @@ struct check {
     const struct kind *kind;
     const struct value *root, *old_root; // the whole objects; old_root NULL: create
     struct str subresource;
-    struct err *e;   // causes are added here
+    struct err *e; // causes are added here
     size_t faults;
     struct buf path; // of the object at hand
 };
@@ -35,8 +35,8 @@ void check_pop(struct check *c, size_t mark);
 
 void check_required(struct check *c, const char *field, const char *detail); // detail NULL: none
 // bad may be NULL or anything; strings are quoted, objects shown as JSON.
-void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt,
+                   ...) __attribute__((format(printf, 4, 5)));
 void check_not_supported(struct check *c, const char *field, const struct value *bad,
                          const struct str *values);
 void check_duplicate(struct check *c, const char *field, const struct value *bad);

@@ -5,7 +5,8 @@
 #include "schema/tables.h"
 
 check_function check_service, check_config_map, check_secret, check_node, check_persistent_volume,
-    check_claim_spec, check_claim, check_limit_range_item, check_replication_controller, check_event;
+    check_claim_spec, check_claim, check_limit_range_item, check_replication_controller,
+    check_event;
 
 static bool has(const struct value *object, const char *key)
 {
@@ -71,7 +72,8 @@ static void check_cluster_ips(struct check *c, const struct value *spec, const s
     // An address stays as long as the service is of a type that has one.
     struct value *then = value_getc(old, "clusterIP");
     (void)was;
-    if (then && then->n && !str_eqc(value_str_at(old, "type"), "ExternalName") && !same(first, then))
+    if (then && then->n && !str_eqc(value_str_at(old, "type"), "ExternalName") &&
+        !same(first, then))
         check_invalid(c, "clusterIPs[0]", first, "may not change once set");
 }
 
@@ -94,7 +96,8 @@ void check_service(struct check *c, const struct value *service, const struct va
         check_required(c, "externalName", NULL);
     else if (external)
         check_format(c, "externalName", value_getc(spec, "externalName"), FORMAT_DNS1123_SUBDOMAIN);
-    if (str_eqc(value_str_at(spec, "sessionAffinity"), "None") && has(spec, "sessionAffinityConfig"))
+    if (str_eqc(value_str_at(spec, "sessionAffinity"), "None") &&
+        has(spec, "sessionAffinityConfig"))
         check_forbidden(c, "sessionAffinityConfig",
                         "must not be set when session affinity is None");
     if (!outside && value_str_at(spec, "externalTrafficPolicy").n &&
@@ -112,14 +115,16 @@ void check_service(struct check *c, const struct value *service, const struct va
     check_pop(c, mark);
 }
 
-// ---- config maps, secrets -------------------------------------------------------------------------
+// ---- config maps, secrets
+// -------------------------------------------------------------------------
 
 #define DATA_MAX (1024 * 1024)
 
-static size_t check_data(struct check *c, const struct value *object, const char *field, bool binary)
+static size_t check_data(struct check *c, const struct value *object, const char *field,
+                         bool binary)
 {
     size_t total = 0;
-    value_each_field(value_getc(object, field), m) {
+    value_each_field (value_getc(object, field), m) {
         size_t mark = check_push_key(c, field, m->key);
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_CONFIG_KEY);
         check_pop(c, mark);
@@ -144,7 +149,7 @@ static void check_frozen(struct check *c, const struct value *object, const stru
 void check_config_map(struct check *c, const struct value *map, const struct value *old)
 {
     size_t total = check_data(c, map, "data", false) + check_data(c, map, "binaryData", true);
-    value_each_field(value_getc(map, "data"), m) {
+    value_each_field (value_getc(map, "data"), m) {
         if (!value_get(value_getc(map, "binaryData"), m->key))
             continue;
         size_t mark = check_push_key(c, "data", m->key);
@@ -199,7 +204,8 @@ void check_secret(struct check *c, const struct value *secret, const struct valu
     check_frozen(c, secret, old);
 }
 
-// ---- nodes, volumes -------------------------------------------------------------------------------
+// ---- nodes, volumes
+// -------------------------------------------------------------------------------
 
 void check_node(struct check *c, const struct value *node, const struct value *old)
 {
@@ -217,19 +223,27 @@ void check_node(struct check *c, const struct value *node, const struct value *o
     // The address range of a node may be given once.
     if (old && value_str_at(old, "spec.podCIDR").n &&
         !same(value_at(node, "spec.podCIDR"), value_at(old, "spec.podCIDR")))
-        check_forbidden(c, "spec.podCIDRs", "node updates may not change podCIDR except from \"\" "
-                                            "to valid");
+        check_forbidden(c, "spec.podCIDRs",
+                        "node updates may not change podCIDR except from \"\" "
+                        "to valid");
     if (old && value_str_at(old, "spec.providerID").n &&
         !same(value_at(node, "spec.providerID"), value_at(old, "spec.providerID")))
-        check_forbidden(c, "spec.providerID", "node updates may not change providerID except from "
-                                              "\"\" to valid");
+        check_forbidden(c, "spec.providerID",
+                        "node updates may not change providerID except from "
+                        "\"\" to valid");
 }
 
 static bool is_volume_source(struct str key)
 {
     static const char *const others[] = {
-        "capacity",         "accessModes",  "claimRef",   "persistentVolumeReclaimPolicy",
-        "storageClassName", "mountOptions", "volumeMode", "nodeAffinity",
+        "capacity",
+        "accessModes",
+        "claimRef",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "mountOptions",
+        "volumeMode",
+        "nodeAffinity",
         "volumeAttributesClassName",
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -242,14 +256,14 @@ void check_persistent_volume(struct check *c, const struct value *pv, const stru
 {
     const struct value *spec = value_getc(pv, "spec"), *was = value_getc(old, "spec");
     size_t sources = 0;
-    value_each_field(spec, m) {
+    value_each_field (spec, m) {
         if (!is_volume_source(m->key))
             continue;
         sources++;
         if (sources > 1)
-            check_forbidden(c, arena_cstr(c->arena, arena_printf(c->arena, "spec.%.*s",
-                                                                 STR_ARG(m->key))),
-                            "may not specify more than 1 volume type");
+            check_forbidden(
+                c, arena_cstr(c->arena, arena_printf(c->arena, "spec.%.*s", STR_ARG(m->key))),
+                "may not specify more than 1 volume type");
         if (was && !same(m->value, value_get(was, m->key)))
             check_forbidden(c, "spec.persistentvolumesource",
                             "spec.persistentvolumesource is immutable after creation");
@@ -277,7 +291,7 @@ void check_claim_spec(struct check *c, const struct value *spec, const struct va
         check_invalid(c, "resources[storage]", storage, "must be greater than zero");
     }
     size_t n = value_len(value_getc(spec, "accessModes"));
-    value_each_item(value_getc(spec, "accessModes"), mode)
+    value_each_item (value_getc(spec, "accessModes"), mode)
         if (n > 1 && str_eqc(value_string(mode), "ReadWriteOncePod"))
             check_forbidden(c, "accessModes",
                             "may not use ReadWriteOncePod with other access modes");
@@ -313,12 +327,13 @@ void check_claim(struct check *c, const struct value *claim, const struct value 
                         "volumeAttributesClassName for bound claims");
 }
 
-// ---- the rest -------------------------------------------------------------------------------------
+// ---- the rest
+// -------------------------------------------------------------------------------------
 
 static void check_not_above(struct check *c, const struct value *item, const char *low,
                             const char *high)
 {
-    value_each_field(value_getc(item, low), m) {
+    value_each_field (value_getc(item, low), m) {
         struct quantity a, b;
         const struct value *limit = value_get(value_getc(item, high), m->key);
         if (!limit || !quantity_parse(value_string(m->value), &a) ||
@@ -347,11 +362,10 @@ void check_replication_controller(struct check *c, const struct value *rc, const
     (void)old;
     const struct value *labels = value_at(rc, "spec.template.metadata.labels");
     bool matches = true;
-    value_each_field(value_at(rc, "spec.selector"), m)
+    value_each_field (value_at(rc, "spec.selector"), m)
         matches &= same(m->value, value_get(labels, m->key));
     if (!matches)
-        check_invalid(c, "spec.template.metadata.labels",
-                      labels ? labels : value_null(c->arena),
+        check_invalid(c, "spec.template.metadata.labels", labels ? labels : value_null(c->arena),
                       "`selector` does not match template `labels`");
     struct value *policy = value_at(rc, "spec.template.spec.restartPolicy");
     if (policy && !str_eqc(value_string(policy), "Always"))

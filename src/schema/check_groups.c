@@ -12,7 +12,8 @@ static bool has(const struct value *object, const char *key)
     return v && v->kind != VALUE_NULL;
 }
 
-// ---- rbac -----------------------------------------------------------------------------------------
+// ---- rbac
+// -----------------------------------------------------------------------------------------
 
 #define RBAC "rbac.authorization.k8s.io"
 
@@ -69,7 +70,8 @@ void check_role_binding(struct check *c, const struct value *binding, const stru
     if (!str_eqc(value_string(group), RBAC))
         check_not_supported(c, "roleRef.apiGroup", group,
                             (const struct str[]){STR(RBAC), STR_NULL});
-    if (!str_eq(value_string(kind), kinds[1]) && !(namespaced && str_eq(value_string(kind), kinds[0])))
+    if (!str_eq(value_string(kind), kinds[1]) &&
+        !(namespaced && str_eq(value_string(kind), kinds[0])))
         check_not_supported(c, "roleRef.kind", kind, namespaced ? kinds : kinds + 1);
     if (!value_str_at(ref, "name").n && !ref)
         check_required(c, "roleRef.name", NULL);
@@ -77,11 +79,13 @@ void check_role_binding(struct check *c, const struct value *binding, const stru
         check_invalid(c, "roleRef", ref, "cannot change roleRef");
 }
 
-// ---- networking -------------------------------------------------------------------------------------
+// ---- networking
+// -------------------------------------------------------------------------------------
 
 static void check_backend(struct check *c, const char *field, const struct value *backend)
 {
-    const struct value *service = value_getc(backend, "service"), *port = value_getc(service, "port");
+    const struct value *service = value_getc(backend, "service"),
+                       *port = value_getc(service, "port");
     if (!value_is(backend, VALUE_OBJECT)) {
         check_invalid(c, field, NULL, "resource or service backend is required");
         return;
@@ -104,7 +108,8 @@ static void check_backend(struct check *c, const char *field, const struct value
         check_invalid(c, NULL, NULL, "cannot set both port name & port number");
     else if (name)
         check_format(c, "service.port.name", value_getc(port, "name"), FORMAT_PORT_NAME);
-    else if (number && (value_int_at(port, "number", 0) < 1 || value_int_at(port, "number", 0) > 65535))
+    else if (number &&
+             (value_int_at(port, "number", 0) < 1 || value_int_at(port, "number", 0) > 65535))
         check_invalid(c, "service.port.number", value_getc(port, "number"),
                       "must be between 1 and 65535, inclusive");
     else if (!number)
@@ -170,8 +175,7 @@ void check_endpoint_slice(struct check *c, const struct value *slice, const stru
     (void)old;
     struct str type = value_str_at(slice, "addressType");
     const struct value *endpoints = value_getc(slice, "endpoints");
-    enum rule_format format =
-        str_eqc(type, "FQDN") ? FORMAT_DNS1123_SUBDOMAIN : FORMAT_IP;
+    enum rule_format format = str_eqc(type, "FQDN") ? FORMAT_DNS1123_SUBDOMAIN : FORMAT_IP;
     for (size_t i = 0; i < value_len(endpoints); i++) {
         const struct value *addresses = value_getc(value_item(endpoints, i), "addresses");
         size_t mark = check_push_index(c, "endpoints", i);
@@ -184,7 +188,8 @@ void check_endpoint_slice(struct check *c, const struct value *slice, const stru
     }
 }
 
-// ---- scheduling, admission, extensions ----------------------------------------------------------------
+// ---- scheduling, admission, extensions
+// ----------------------------------------------------------------
 
 #define HIGHEST_USER_PRIORITY 1000000000
 
@@ -201,10 +206,11 @@ void check_priority_class(struct check *c, const struct value *pc, const struct 
     }
     if (str_starts(name, STR("system-"))) {
         if (!known)
-            check_forbidden(c, "metadata.name",
-                            "priority class names with 'system-' prefix are reserved for system use "
-                            "only. error: %.*s is not a known system priority class",
-                            STR_ARG(name));
+            check_forbidden(
+                c, "metadata.name",
+                "priority class names with 'system-' prefix are reserved for system use "
+                "only. error: %.*s is not a known system priority class",
+                STR_ARG(name));
     } else if (value > HIGHEST_USER_PRIORITY) {
         check_forbidden(c, "value", "maximum allowed value of a user defined priority is %d",
                         HIGHEST_USER_PRIORITY);
@@ -241,9 +247,9 @@ void check_webhook(struct check *c, const struct value *hook, const struct value
 void check_crd(struct check *c, const struct value *crd, const struct value *old)
 {
     const struct value *spec = value_getc(crd, "spec"), *versions = value_getc(spec, "versions");
-    struct str name = arena_printf(c->arena, "%.*s.%.*s",
-                                   STR_ARG(value_str_at(spec, "names.plural")),
-                                   STR_ARG(value_str_at(spec, "group")));
+    struct str name =
+        arena_printf(c->arena, "%.*s.%.*s", STR_ARG(value_str_at(spec, "names.plural")),
+                     STR_ARG(value_str_at(spec, "group")));
     if (!str_eq(value_str_at(crd, "metadata.name"), name))
         check_invalid(c, "metadata.name", value_at(crd, "metadata.name"),
                       "must be spec.names.plural+\".\"+spec.group");
@@ -276,9 +282,9 @@ void check_crd(struct check *c, const struct value *crd, const struct value *old
 void check_api_service(struct check *c, const struct value *service, const struct value *old)
 {
     (void)old;
-    struct str want = arena_printf(c->arena, "%.*s.%.*s",
-                                   STR_ARG(value_str_at(service, "spec.version")),
-                                   STR_ARG(value_str_at(service, "spec.group")));
+    struct str want =
+        arena_printf(c->arena, "%.*s.%.*s", STR_ARG(value_str_at(service, "spec.version")),
+                     STR_ARG(value_str_at(service, "spec.group")));
     if (!str_eq(value_str_at(service, "metadata.name"), want))
         check_invalid(c, "metadata.name", value_at(service, "metadata.name"),
                       "must be `spec.version+\".\"+spec.group`: \"%.*s\"", STR_ARG(want));

@@ -1,8 +1,9 @@
 // Rules of pods and pod templates that look at more than one field. What looks at one is data in
 // api/core.kinds.
 //
-// A pod that runs may change in few ways; check_pod_update says which. It works as the originals do:
-// from the new spec the allowed changes are taken back, and what then still differs was not allowed.
+// A pod that runs may change in few ways; check_pod_update says which. It works as the originals
+// do: from the new spec the allowed changes are taken back, and what then still differs was not
+// allowed.
 #include "object/json.h"
 #include "object/quantity.h"
 #include "object/selector.h"
@@ -10,9 +11,9 @@
 #include "schema/tables.h"
 
 check_function check_pod, check_pod_spec, check_pod_template, check_probe, check_lifecycle_handler,
-    check_env_var, check_env_from, check_named, check_key_paths, check_key_paths_named, check_volume,
-    check_host_path, check_toleration, check_node_selector_requirement, check_security_context,
-    check_seccomp_profile, check_resource_requirements;
+    check_env_var, check_env_from, check_named, check_key_paths, check_key_paths_named,
+    check_volume, check_host_path, check_toleration, check_node_selector_requirement,
+    check_security_context, check_seccomp_profile, check_resource_requirements;
 
 static bool has(const struct value *object, const char *key)
 {
@@ -129,7 +130,7 @@ void check_security_context(struct check *c, const struct value *sc, const struc
     if (value_bool_at(sc, "privileged", false))
         check_invalid(c, NULL, sc,
                       "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
-    value_each_item(value_at(sc, "capabilities.add"), capability)
+    value_each_item (value_at(sc, "capabilities.add"), capability)
         if (str_eqc(value_string(capability), "CAP_SYS_ADMIN"))
             check_invalid(c, NULL, sc,
                           "cannot set `allowPrivilegeEscalation` to false and "
@@ -152,7 +153,7 @@ void check_resource_requirements(struct check *c, const struct value *r, const s
 {
     (void)old;
     const struct value *limits = value_getc(r, "limits");
-    value_each_field(value_getc(r, "requests"), m) {
+    value_each_field (value_getc(r, "requests"), m) {
         struct quantity request, limit;
         const struct value *l = value_get(limits, m->key);
         // extended resources (with a domain) cannot be overcommitted
@@ -173,13 +174,14 @@ void check_resource_requirements(struct check *c, const struct value *r, const s
 
 static bool has_named(const struct value *list, struct str name)
 {
-    value_each_item(list, item)
+    value_each_item (list, item)
         if (str_eq(value_str_at(item, "name"), name))
             return true;
     return false;
 }
 
-static void check_mounts(struct check *c, const struct value *container, const struct value *volumes)
+static void check_mounts(struct check *c, const struct value *container,
+                         const struct value *volumes)
 {
     const struct value *mounts = value_getc(container, "volumeMounts");
     for (size_t i = 0; i < value_len(mounts); i++) {
@@ -234,9 +236,9 @@ static void check_host_ports(struct check *c, const struct value *containers)
             int64_t port = value_int_at(p, "hostPort", 0);
             if (!port)
                 continue;
-            struct str key = arena_printf(c->arena, "%.*s/%.*s/%lld",
-                                          STR_ARG(value_str_at(p, "protocol")),
-                                          STR_ARG(value_str_at(p, "hostIP")), (long long)port);
+            struct str key =
+                arena_printf(c->arena, "%.*s/%.*s/%lld", STR_ARG(value_str_at(p, "protocol")),
+                             STR_ARG(value_str_at(p, "hostIP")), (long long)port);
             if (value_get(seen, key)) {
                 size_t mark = check_push_index(c, "containers", i);
                 size_t inner = check_push_index(c, "ports", j);
@@ -287,8 +289,8 @@ static void check_container(struct check *c, const struct value *container, int 
 
 static void check_containers(struct check *c, const struct value *spec)
 {
-    static const char *const lists[] = {[REGULAR] = "containers", [INIT] = "initContainers",
-                                        [EPHEMERAL] = "ephemeralContainers"};
+    static const char *const lists[] = {
+        [REGULAR] = "containers", [INIT] = "initContainers", [EPHEMERAL] = "ephemeralContainers"};
     const struct value *volumes = value_getc(spec, "volumes");
     for (int which = REGULAR; which <= EPHEMERAL; which++) {
         const struct value *list = value_getc(spec, lists[which]);
@@ -323,7 +325,7 @@ void check_volume(struct check *c, const struct value *volume, const struct valu
     (void)old;
     size_t sources = 0;
     const char *second = NULL;
-    value_each_field(volume, m) {
+    value_each_field (volume, m) {
         if (str_eqc(m->key, "name") || m->value->kind == VALUE_NULL)
             continue;
         if (sources++)
@@ -382,7 +384,8 @@ void check_toleration(struct check *c, const struct value *t, const struct value
         check_format(c, "operator", v, FORMAT_LABEL_VALUE);
 }
 
-void check_node_selector_requirement(struct check *c, const struct value *r, const struct value *old)
+void check_node_selector_requirement(struct check *c, const struct value *r,
+                                     const struct value *old)
 {
     (void)old;
     struct str op = value_str_at(r, "operator");
@@ -415,7 +418,8 @@ void check_pod_spec(struct check *c, const struct value *spec, const struct valu
                            dns ? "must provide at least one DNS nameserver when `dnsPolicy` is None"
                                : "must provide `dnsConfig` when `dnsPolicy` is None");
     }
-    if (value_bool_at(spec, "shareProcessNamespace", false) && value_bool_at(spec, "hostPID", false))
+    if (value_bool_at(spec, "shareProcessNamespace", false) &&
+        value_bool_at(spec, "hostPID", false))
         check_invalid(c, "shareProcessNamespace", value_getc(spec, "shareProcessNamespace"),
                       "ShareProcessNamespace and HostPID cannot both be enabled");
     if (!value_bool_at(spec, "hostNetwork", false))
@@ -486,12 +490,13 @@ static bool restore_containers(struct check *c, struct value *spec, const struct
 }
 
 // Tolerations may be added, and their tolerationSeconds be changed.
-static void check_tolerations_kept(struct check *c, const struct value *spec, const struct value *old)
+static void check_tolerations_kept(struct check *c, const struct value *spec,
+                                   const struct value *old)
 {
     const struct value *now = value_getc(spec, "tolerations");
-    value_each_item(value_getc(old, "tolerations"), was) {
+    value_each_item (value_getc(old, "tolerations"), was) {
         bool found = false;
-        value_each_item(now, is) {
+        value_each_item (now, is) {
             struct value *a = value_clone(c->arena, was), *b = value_clone(c->arena, is);
             value_delc(a, "tolerationSeconds");
             value_delc(b, "tolerationSeconds");
@@ -528,10 +533,12 @@ static void check_pod_update(struct check *c, const struct value *pod, const str
         check_invalid(c, "spec.activeDeadlineSeconds", now,
                       "must be less than or equal to previous value");
     check_tolerations_kept(c, is, was);
-    value_each_item(value_getc(is, "schedulingGates"), gate)
+    value_each_item (value_getc(is, "schedulingGates"), gate)
         if (!has_named(value_getc(was, "schedulingGates"), value_str_at(gate, "name")))
-            check_forbidden(c, "spec.schedulingGates", "only deletion is allowed, but found new "
-                            "scheduling gate '%.*s'", STR_ARG(value_str_at(gate, "name")));
+            check_forbidden(c, "spec.schedulingGates",
+                            "only deletion is allowed, but found new "
+                            "scheduling gate '%.*s'",
+                            STR_ARG(value_str_at(gate, "name")));
     restore(c->arena, spec, was, "activeDeadlineSeconds");
     restore(c->arena, spec, was, "tolerations");
     restore(c->arena, spec, was, "schedulingGates");
@@ -553,10 +560,10 @@ static void check_pod_update(struct check *c, const struct value *pod, const str
         return;
     // say which fields: the originals print a diff here
     _cleanup_buf_ struct buf fields = BUF_INIT;
-    value_each_field(spec, m)
+    value_each_field (spec, m)
         if (!same(m->value, value_get(was, m->key)))
             buf_printf(&fields, "%sspec.%.*s", fields.n ? ", " : "", STR_ARG(m->key));
-    value_each_field(was, m)
+    value_each_field (was, m)
         if (!value_get(spec, m->key))
             buf_printf(&fields, "%sspec.%.*s", fields.n ? ", " : "", STR_ARG(m->key));
     check_forbidden(c, "spec", "%s\nchanged: %s", allowed, buf_cstr(&fields));

@@ -64,10 +64,12 @@ void check_deployment_spec(struct check *c, const struct value *spec, const stru
     check_workload(c, spec, old, "deployment", "ReplicaSet");
     struct value *deadline = value_getc(spec, "progressDeadlineSeconds");
     if (deadline && value_int_or(deadline, 0) <= value_int_at(spec, "minReadySeconds", 0))
-        check_invalid(c, "progressDeadlineSeconds", deadline, "must be greater than minReadySeconds");
+        check_invalid(c, "progressDeadlineSeconds", deadline,
+                      "must be greater than minReadySeconds");
 }
 
-void check_deployment_strategy(struct check *c, const struct value *strategy, const struct value *old)
+void check_deployment_strategy(struct check *c, const struct value *strategy,
+                               const struct value *old)
 {
     (void)old;
     if (str_eqc(value_str_at(strategy, "type"), "Recreate") && has(strategy, "rollingUpdate"))
@@ -94,7 +96,8 @@ static void check_percent_limit(struct check *c, const struct value *object, con
         check_invalid(c, field, v, "must not be greater than 100%%");
 }
 
-void check_rolling_update_deployment(struct check *c, const struct value *ru, const struct value *old)
+void check_rolling_update_deployment(struct check *c, const struct value *ru,
+                                     const struct value *old)
 {
     (void)old;
     check_percent_limit(c, ru, "maxUnavailable");
@@ -108,7 +111,8 @@ void check_daemon_set_spec(struct check *c, const struct value *spec, const stru
     check_workload(c, spec, old, "daemonset", "DaemonSet");
 }
 
-void check_rolling_update_daemon_set(struct check *c, const struct value *ru, const struct value *old)
+void check_rolling_update_daemon_set(struct check *c, const struct value *ru,
+                                     const struct value *old)
 {
     (void)old;
     bool unavailable = !is_nothing(value_getc(ru, "maxUnavailable"));
@@ -125,8 +129,13 @@ void check_rolling_update_daemon_set(struct check *c, const struct value *ru, co
 void check_stateful_set_spec(struct check *c, const struct value *spec, const struct value *old)
 {
     static const char *const free_fields[] = {
-        "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
-        "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
     };
     check_workload(c, spec, NULL, "statefulset", "StatefulSet");
     if (!old)
@@ -154,20 +163,20 @@ void check_controller_revision(struct check *c, const struct value *r, const str
         check_required(c, "data", "data is mandatory");
 }
 
-// ---- batch ----------------------------------------------------------------------------------------
+// ---- batch
+// ----------------------------------------------------------------------------------------
 
 void check_job_spec(struct check *c, const struct value *spec, const struct value *old)
 {
     static const struct str finite[] = {STR("OnFailure"), STR("Never"), STR_NULL};
     static const char *const fixed[] = {
-        "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy",
-        "successPolicy",
+        "selector",  "completionMode", "podFailurePolicy", "backoffLimitPerIndex",
+        "managedBy", "successPolicy",
     };
     bool indexed = str_eqc(value_str_at(spec, "completionMode"), "Indexed");
     struct value *policy = value_at(spec, "template.spec.restartPolicy");
     if (!policy || str_eqc(value_string(policy), "Always"))
-        check_required(c, "template.spec.restartPolicy",
-                       "valid values: \"OnFailure\", \"Never\"");
+        check_required(c, "template.spec.restartPolicy", "valid values: \"OnFailure\", \"Never\"");
     else if (!str_eq(value_string(policy), finite[0]) && !str_eq(value_string(policy), finite[1]))
         check_not_supported(c, "template.spec.restartPolicy", policy, finite);
     else if (has(spec, "podFailurePolicy") && !str_eqc(value_string(policy), "Never"))
@@ -243,7 +252,8 @@ static bool is_cron(struct str s)
 void check_cron_job(struct check *c, const struct value *cron, const struct value *old)
 {
     (void)old;
-    struct value *schedule = value_at(cron, "spec.schedule"), *zone = value_at(cron, "spec.timeZone");
+    struct value *schedule = value_at(cron, "spec.schedule"),
+                 *zone = value_at(cron, "spec.timeZone");
     if (schedule && schedule->n && !is_cron(value_string(schedule)))
         check_invalid(c, "spec.schedule", schedule,
                       "expected exactly 5 fields, found something else: %.*s",
@@ -252,11 +262,11 @@ void check_cron_job(struct check *c, const struct value *cron, const struct valu
         check_invalid(c, "spec.schedule", schedule,
                       "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
     if (zone && !zone->n)
-        check_invalid(c, "spec.timeZone", zone,
-                      "timeZone must be nil or non-empty string");
+        check_invalid(c, "spec.timeZone", zone, "timeZone must be nil or non-empty string");
     if (str_eqc(value_string(zone), "Local"))
-        check_invalid(c, "spec.timeZone", zone, "timeZone must be an explicit time zone as defined "
-                                                "in https://www.iana.org/time-zones");
+        check_invalid(c, "spec.timeZone", zone,
+                      "timeZone must be an explicit time zone as defined "
+                      "in https://www.iana.org/time-zones");
     if (value_at(cron, "spec.jobTemplate.spec.selector") &&
         !value_bool_at(cron, "spec.jobTemplate.spec.manualSelector", false))
         check_invalid(c, "spec.jobTemplate.spec.selector",
@@ -267,7 +277,8 @@ void check_cron_job(struct check *c, const struct value *cron, const struct valu
         check_invalid(c, "metadata.name", name, "must be no more than 52 characters");
 }
 
-// ---- autoscaling, policy --------------------------------------------------------------------------
+// ---- autoscaling, policy
+// --------------------------------------------------------------------------
 
 void check_hpa_spec(struct check *c, const struct value *spec, const struct value *old)
 {
@@ -283,7 +294,8 @@ void check_hpa_spec(struct check *c, const struct value *spec, const struct valu
                       "must be greater than or equal to `minReplicas`");
 }
 
-void check_disruption_budget_spec(struct check *c, const struct value *spec, const struct value *old)
+void check_disruption_budget_spec(struct check *c, const struct value *spec,
+                                  const struct value *old)
 {
     (void)old;
     if (has(spec, "minAvailable") && has(spec, "maxUnavailable"))

@@ -5,6 +5,7 @@
 // path is shown when nothing is there ("spec.nodeName|<none>").
 #include "schema/columns.h"
 #include "base/time.h"
+#include "schema/tables.h"
 
 struct value *column_age(struct arena *a, const struct value *object, int64_t now);
 
@@ -17,7 +18,7 @@ static struct value *age_of(struct arena *a, struct str text, int64_t now)
     if (!text.n || !time_parse_rfc3339(text, &then))
         return value_str(a, unknown);
     _cleanup_buf_ struct buf b = BUF_INIT;
-    duration_write_human(&b, now - then);
+    duration_write_human(&b, elapsed(now, then));
     return value_str(a, arena_str(a, buf_view(&b)));
 }
 
@@ -84,7 +85,7 @@ static void path_step(struct arena *a, const struct value *from, struct str step
         return;
     }
     size_t at = 0;
-    value_each_item(v, item) {
+    value_each_item (v, item) {
         if (key.p ? str_eq(value_string(value_get(item, key)), want) : all || at == number)
             value_push(a, to, item);
         at++;
@@ -142,7 +143,7 @@ struct value *schema_path(struct arena *a, const struct value *object, struct st
     while (path.n) {
         struct str step = path_cut(&path);
         struct value *next = value_array(a);
-        value_each_item(now, v)
+        value_each_item (now, v)
             path_step(a, v, step, next);
         now = next;
     }
@@ -151,7 +152,7 @@ struct value *schema_path(struct arena *a, const struct value *object, struct st
     if (now->n == 1)
         return now->items[0];
     _cleanup_buf_ struct buf b = BUF_INIT;
-    value_each_item(now, v) {
+    value_each_item (now, v) {
         if (b.n)
             buf_char(&b, ',');
         cell_text(&b, v);

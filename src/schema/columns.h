@@ -3,7 +3,8 @@
 #pragma once
 #include "schema/schema.h"
 
-// `now` is real time in nanoseconds (ages are texts). Never NULL; VALUE_NULL where there is nothing.
+// `now` is real time in nanoseconds (ages are texts). Never NULL; VALUE_NULL where there is
+// nothing.
 typedef struct value *column_function(struct arena *a, const struct value *object, int64_t now);
 
 struct column {
@@ -12,7 +13,7 @@ struct column {
     struct str format;      // "name" for the Name column, else absent
     struct str description; // or absent
     int priority;           // 1: only with -o wide
-    const char *path;       // "status.phase|<none>": behind | what is shown when absent; NULL: function
+    const char *path; // "status.phase|<none>": behind | what is shown when absent; NULL: function
     column_function *function;
 };
 

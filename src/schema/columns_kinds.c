@@ -38,16 +38,18 @@ static bool since(struct buf *b, struct str time, int64_t now)
     int64_t then;
     if (!time_parse_rfc3339(time, &then))
         return false;
-    duration_write_human(b, now - then);
+    duration_write_human(b, elapsed(now, then));
     return true;
 }
 
-// ---- pod templates ------------------------------------------------------------------------------------
+// ---- pod templates
+// ------------------------------------------------------------------------------------
 
-static struct value *each_container(struct arena *a, const struct value *containers, const char *key)
+static struct value *each_container(struct arena *a, const struct value *containers,
+                                    const char *key)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
-    value_each_item(containers, c)
+    value_each_item (containers, c)
         add(&b, ",", value_str_at(c, key));
     return text_of(a, &b);
 }
@@ -73,8 +75,9 @@ struct value *column_template_images(struct arena *a, const struct value *o, int
 static struct value *labels(struct arena *a, const struct value *map)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
-    value_each_field(map, m)
-        add(&b, ",", arena_printf(a, "%.*s=%.*s", STR_ARG(m->key), STR_ARG(value_string(m->value))));
+    value_each_field (map, m)
+        add(&b, ",",
+            arena_printf(a, "%.*s=%.*s", STR_ARG(m->key), STR_ARG(value_string(m->value))));
     return none_or(a, &b);
 }
 
@@ -111,7 +114,8 @@ struct value *column_selector(struct arena *a, const struct value *o, int64_t no
     return selector_text(a, value_at(o, "spec.selector"));
 }
 
-// ---- batch --------------------------------------------------------------------------------------------
+// ---- batch
+// --------------------------------------------------------------------------------------------
 
 struct value *column_cron_containers(struct arena *a, const struct value *o, int64_t now)
 {
@@ -122,7 +126,8 @@ struct value *column_cron_containers(struct arena *a, const struct value *o, int
 struct value *column_cron_images(struct arena *a, const struct value *o, int64_t now)
 {
     (void)now;
-    return each_container(a, value_at(o, "spec.jobTemplate.spec.template.spec.containers"), "image");
+    return each_container(a, value_at(o, "spec.jobTemplate.spec.template.spec.containers"),
+                          "image");
 }
 
 struct value *column_cron_selector(struct arena *a, const struct value *o, int64_t now)
@@ -146,7 +151,7 @@ struct value *column_cron_last(struct arena *a, const struct value *o, int64_t n
 
 static bool job_condition(const struct value *job, const char *type)
 {
-    value_each_item(value_at(job, "status.conditions"), c)
+    value_each_item (value_at(job, "status.conditions"), c)
         if (str_eqc(value_str_at(c, "type"), type))
             return str_eqc(value_str_at(c, "status"), "True");
     return false;
@@ -158,9 +163,12 @@ struct value *column_job_status(struct arena *a, const struct value *job, int64_
     static const struct {
         const char *condition, *text;
     } table[] = {
-        {"Complete", "Complete"},     {"Failed", "Failed"},
-        {NULL, "Terminating"},        {"Suspended", "Suspended"},
-        {"FailureTarget", "FailureTarget"}, {"SuccessCriteriaMet", "SuccessCriteriaMet"},
+        {"Complete", "Complete"},
+        {"Failed", "Failed"},
+        {NULL, "Terminating"},
+        {"Suspended", "Suspended"},
+        {"FailureTarget", "FailureTarget"},
+        {"SuccessCriteriaMet", "SuccessCriteriaMet"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].condition ? job_condition(job, table[i].condition)
@@ -199,11 +207,12 @@ struct value *column_ready_of_replicas(struct arena *a, const struct value *o, i
                                      (long long)value_int_at(o, "spec.replicas", 0)));
 }
 
-// ---- services -----------------------------------------------------------------------------------------
+// ---- services
+// -----------------------------------------------------------------------------------------
 
 static void ingress_points(struct buf *b, const struct value *list)
 {
-    value_each_item(list, point) {
+    value_each_item (list, point) {
         struct str ip = value_str_at(point, "ip");
         add(b, ",", ip.n ? ip : value_str_at(point, "hostname"));
     }
@@ -219,7 +228,7 @@ struct value *column_service_external(struct arena *a, const struct value *o, in
     bool balancer = str_eqc(type, "LoadBalancer");
     if (balancer)
         ingress_points(&b, value_at(o, "status.loadBalancer.ingress"));
-    value_each_item(value_at(o, "spec.externalIPs"), ip)
+    value_each_item (value_at(o, "spec.externalIPs"), ip)
         add(&b, ",", value_string(ip));
     if (!b.n && balancer)
         return value_strc(a, "<pending>");
@@ -230,7 +239,7 @@ struct value *column_service_ports(struct arena *a, const struct value *o, int64
 {
     (void)now;
     _cleanup_buf_ struct buf b = BUF_INIT;
-    value_each_item(value_at(o, "spec.ports"), p) {
+    value_each_item (value_at(o, "spec.ports"), p) {
         if (b.n)
             buf_char(&b, ',');
         buf_i64(&b, value_int_at(p, "port", 0));
@@ -264,7 +273,7 @@ struct value *column_ingress_hosts(struct arena *a, const struct value *o, int64
     _cleanup_buf_ struct buf b = BUF_INIT;
     const struct value *rules = value_at(o, "spec.rules");
     size_t shown = 0;
-    value_each_item(rules, rule) {
+    value_each_item (rules, rule) {
         struct str host = value_str_at(rule, "host");
         if (host.n && shown < LIST_MAX) {
             add(&b, ",", host);
@@ -310,10 +319,10 @@ struct value *column_endpoints(struct arena *a, const struct value *o, int64_t n
     size_t count = 0;
     if (!value_len(subsets))
         return value_strc(a, "<none>");
-    value_each_item(subsets, subset) {
+    value_each_item (subsets, subset) {
         const struct value *ports = value_getc(subset, "ports");
         for (size_t i = 0; i < (value_len(ports) ? value_len(ports) : 1); i++) {
-            value_each_item(value_getc(subset, "addresses"), address) {
+            value_each_item (value_getc(subset, "addresses"), address) {
                 struct str ip = value_str_at(address, "ip");
                 bool six = str_chr(ip, ':') >= 0;
                 if (count++ >= LIST_MAX)
@@ -352,20 +361,21 @@ struct value *column_slice_endpoints(struct arena *a, const struct value *o, int
     (void)now;
     _cleanup_buf_ struct buf b = BUF_INIT;
     size_t count = 0;
-    value_each_item(value_getc(o, "endpoints"), endpoint)
-        value_each_item(value_getc(endpoint, "addresses"), address)
+    value_each_item (value_getc(o, "endpoints"), endpoint)
+        value_each_item (value_getc(endpoint, "addresses"), address)
             if (count++ < LIST_MAX)
                 add(&b, ",", value_string(address));
     return count ? with_more(a, &b, count) : value_strc(a, "<unset>");
 }
 
-// ---- nodes --------------------------------------------------------------------------------------------
+// ---- nodes
+// --------------------------------------------------------------------------------------------
 
 struct value *column_node_status(struct arena *a, const struct value *node, int64_t now)
 {
     (void)now;
     const char *ready = "Unknown";
-    value_each_item(value_at(node, "status.conditions"), c)
+    value_each_item (value_at(node, "status.conditions"), c)
         if (str_eqc(value_str_at(c, "type"), "Ready"))
             ready = str_eqc(value_str_at(c, "status"), "True") ? "Ready" : "NotReady";
     bool closed = value_bool_at(node, "spec.unschedulable", false);
@@ -378,7 +388,7 @@ struct value *column_node_roles(struct arena *a, const struct value *node, int64
     static const struct str prefix = STR("node-role.kubernetes.io/");
     struct str roles[16];
     size_t n = 0;
-    value_each_field(value_at(node, "metadata.labels"), m) {
+    value_each_field (value_at(node, "metadata.labels"), m) {
         struct str role = STR_NULL;
         if (str_starts(m->key, prefix))
             role = str_from(m->key, prefix.n);
@@ -397,8 +407,9 @@ struct value *column_node_roles(struct arena *a, const struct value *node, int64
     return none_or(a, &b);
 }
 
-// ---- events -------------------------------------------------------------------------------------------
-// Both views of one store: core/v1 has involvedObject and message, events.k8s.io regarding and note.
+// ---- events
+// ------------------------------------------------------------------------------------------- Both
+// views of one store: core/v1 has involvedObject and message, events.k8s.io regarding and note.
 
 static struct value *first_seen(struct arena *a, const struct value *e, int64_t now)
 {
@@ -451,8 +462,8 @@ static struct str first_text(const struct value *e, const char *one, const char 
 struct value *column_event_source(struct arena *a, const struct value *e, int64_t now)
 {
     (void)now;
-    struct str component = first_text(e, "source.component", "deprecatedSource.component",
-                                      "reportingComponent");
+    struct str component =
+        first_text(e, "source.component", "deprecatedSource.component", "reportingComponent");
     if (!component.n)
         component = value_str_at(e, "reportingController");
     struct str host = first_text(e, "source.host", "deprecatedSource.host", "reportingInstance");

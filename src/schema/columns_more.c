@@ -10,8 +10,8 @@ column_function column_data_count, column_secret_count, column_volume_modes, col
     column_policy_selector, column_binding_role, column_binding_users, column_binding_groups,
     column_binding_accounts, column_csr_duration, column_csr_condition, column_storage_class_name,
     column_controller, column_quota_request, column_quota_limit, column_csi_drivers,
-    column_webhooks, column_validations, column_param_kind, column_param_ref,
-    column_nominal_shares, column_ip_parent, column_api_service, column_api_service_available;
+    column_webhooks, column_validations, column_param_kind, column_param_ref, column_nominal_shares,
+    column_ip_parent, column_api_service, column_api_service_available;
 
 static struct value *text_of(struct arena *a, struct buf *b)
 {
@@ -33,8 +33,8 @@ static struct value *count(struct arena *a, const struct value *v)
 struct value *column_data_count(struct arena *a, const struct value *o, int64_t now)
 {
     (void)now;
-    return value_int(a, (int64_t)(value_len(value_getc(o, "data")) +
-                                  value_len(value_getc(o, "binaryData"))));
+    return value_int(
+        a, (int64_t)(value_len(value_getc(o, "data")) + value_len(value_getc(o, "binaryData"))));
 }
 
 struct value *column_secret_count(struct arena *a, const struct value *o, int64_t now)
@@ -43,7 +43,8 @@ struct value *column_secret_count(struct arena *a, const struct value *o, int64_
     return count(a, value_getc(o, "secrets"));
 }
 
-// ---- volumes ------------------------------------------------------------------------------------------
+// ---- volumes
+// ------------------------------------------------------------------------------------------
 
 static struct value *modes(struct arena *a, const struct value *list)
 {
@@ -56,7 +57,7 @@ static struct value *modes(struct arena *a, const struct value *list)
     _cleanup_buf_ struct buf b = BUF_INIT;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         bool has = false;
-        value_each_item(list, mode)
+        value_each_item (list, mode)
             has |= str_eqc(value_string(mode), table[i][0]);
         if (has)
             add(&b, ",", str_of(table[i][1]));
@@ -140,14 +141,15 @@ struct value *column_csi_drivers(struct arena *a, const struct value *o, int64_t
 struct value *column_component_status(struct arena *a, const struct value *o, int64_t now)
 {
     (void)now;
-    value_each_item(value_getc(o, "conditions"), c)
+    value_each_item (value_getc(o, "conditions"), c)
         if (str_eqc(value_str_at(c, "type"), "Healthy"))
-            return value_strc(a, str_eqc(value_str_at(c, "status"), "True") ? "Healthy"
-                                                                            : "Unhealthy");
+            return value_strc(a,
+                              str_eqc(value_str_at(c, "status"), "True") ? "Healthy" : "Unhealthy");
     return value_strc(a, "Unknown");
 }
 
-// ---- autoscaling --------------------------------------------------------------------------------------
+// ---- autoscaling
+// --------------------------------------------------------------------------------------
 
 struct value *column_hpa_reference(struct arena *a, const struct value *o, int64_t now)
 {
@@ -164,18 +166,19 @@ struct value *column_hpa1_targets(struct arena *a, const struct value *o, int64_
     const struct value *current = value_at(o, "status.currentCPUUtilizationPercentage");
     if (!target)
         return value_strc(a, "<none>");
-    struct str is = current ? arena_printf(a, "%lld%%", (long long)value_int_or(current, 0))
-                            : STR("<unknown>");
-    return value_str(a, arena_printf(a, "cpu: %.*s/%lld%%", STR_ARG(is),
-                                     (long long)value_int_or(target, 0)));
+    struct str is =
+        current ? arena_printf(a, "%lld%%", (long long)value_int_or(current, 0)) : STR("<unknown>");
+    return value_str(
+        a, arena_printf(a, "cpu: %.*s/%lld%%", STR_ARG(is), (long long)value_int_or(target, 0)));
 }
 
 // "resource" for type Resource, and so on.
 static const char *metric_key(struct str type)
 {
     static const char *const table[][2] = {
-        {"Resource", "resource"}, {"ContainerResource", "containerResource"}, {"Pods", "pods"},
-        {"Object", "object"},     {"External", "external"},
+        {"Resource", "resource"}, {"ContainerResource", "containerResource"},
+        {"Pods", "pods"},         {"Object", "object"},
+        {"External", "external"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (str_eqc(type, table[i][0]))
@@ -191,8 +194,8 @@ static struct str metric_text(struct arena *a, const struct value *spec, const s
     const struct value *current = value_getc(value_getc(status, key ? key : ""), "current");
     if (!m)
         return STR("<unknown type>");
-    bool resource = str_starts(str_of(key), STR("resource")) ||
-                    str_starts(str_of(key), STR("container"));
+    bool resource =
+        str_starts(str_of(key), STR("resource")) || str_starts(str_of(key), STR("container"));
     struct str name = value_str_at(m, "name"), is = STR("<unknown>"), want = STR("<auto>");
     const char *suffix = "";
     if (value_getc(target, "averageValue")) {
@@ -232,7 +235,8 @@ struct value *column_hpa2_targets(struct arena *a, const struct value *o, int64_
     return text_of(a, &b);
 }
 
-// ---- access -------------------------------------------------------------------------------------------
+// ---- access
+// -------------------------------------------------------------------------------------------
 
 struct value *column_policy_selector(struct arena *a, const struct value *o, int64_t now)
 {
@@ -255,11 +259,10 @@ struct value *column_binding_role(struct arena *a, const struct value *o, int64_
 static struct value *subjects(struct arena *a, const struct value *o, const char *kind, bool spaced)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
-    value_each_item(value_getc(o, "subjects"), s) {
+    value_each_item (value_getc(o, "subjects"), s) {
         struct str name = value_str_at(s, "name"), ns = value_str_at(s, "namespace");
         if (str_eqc(value_str_at(s, "kind"), kind))
-            add(&b, ", ",
-                spaced ? arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)) : name);
+            add(&b, ", ", spaced ? arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)) : name);
     }
     return text_of(a, &b);
 }
@@ -289,7 +292,10 @@ struct value *column_csr_duration(struct arena *a, const struct value *o, int64_
     if (!seconds)
         return value_strc(a, "<none>");
     _cleanup_buf_ struct buf b = BUF_INIT;
-    duration_write_human(&b, value_int_or(seconds, 0) * NS_PER_S);
+    int64_t ns;
+    if (__builtin_mul_overflow(value_int_or(seconds, 0), NS_PER_S, &ns))
+        return value_strc(a, "<invalid>");
+    duration_write_human(&b, ns);
     return text_of(a, &b);
 }
 
@@ -297,23 +303,27 @@ struct value *column_csr_condition(struct arena *a, const struct value *o, int64
 {
     (void)now;
     bool approved = false, denied = false, failed = false;
-    value_each_item(value_at(o, "status.conditions"), c) {
+    value_each_item (value_at(o, "status.conditions"), c) {
         struct str type = value_str_at(c, "type");
         approved |= str_eqc(type, "Approved");
         denied |= str_eqc(type, "Denied");
         failed |= str_eqc(type, "Failed");
     }
-    return value_str(a, arena_printf(a, "%s%s%s", denied ? "Denied" : approved ? "Approved" : "Pending",
+    return value_str(a, arena_printf(a, "%s%s%s",
+                                     denied     ? "Denied"
+                                     : approved ? "Approved"
+                                                : "Pending",
                                      failed ? ",Failed" : "",
                                      value_str_at(o, "status.certificate").n ? ",Issued" : ""));
 }
 
-// ---- the rest -----------------------------------------------------------------------------------------
+// ---- the rest
+// -----------------------------------------------------------------------------------------
 
 struct value *column_controller(struct arena *a, const struct value *o, int64_t now)
 {
     (void)now;
-    value_each_item(value_at(o, "metadata.ownerReferences"), ref) {
+    value_each_item (value_at(o, "metadata.ownerReferences"), ref) {
         if (!value_bool_at(ref, "controller", false))
             continue;
         struct str api = value_str_at(ref, "apiVersion");
@@ -346,8 +356,9 @@ static struct value *quota(struct arena *a, const struct value *o, bool limits)
         struct str now = value_string(value_get(used, m->key));
         if (str_starts(m->key, STR("limits.")) != limits)
             continue;
-        add(&b, ", ", arena_printf(a, "%.*s: %.*s/%.*s", STR_ARG(m->key), STR_ARG(now.n ? now : STR("0")),
-                                   STR_ARG(value_string(m->value))));
+        add(&b, ", ",
+            arena_printf(a, "%.*s: %.*s/%.*s", STR_ARG(m->key), STR_ARG(now.n ? now : STR("0")),
+                         STR_ARG(value_string(m->value))));
     }
     return text_of(a, &b);
 }
@@ -430,14 +441,14 @@ struct value *column_api_service(struct arena *a, const struct value *o, int64_t
 struct value *column_api_service_available(struct arena *a, const struct value *o, int64_t now)
 {
     (void)now;
-    value_each_item(value_at(o, "status.conditions"), c) {
+    value_each_item (value_at(o, "status.conditions"), c) {
         if (!str_eqc(value_str_at(c, "type"), "Available"))
             continue;
         struct str status = value_str_at(c, "status");
         if (str_eqc(status, "True"))
             return value_str(a, status);
-        return value_str(a, arena_printf(a, "%.*s (%.*s)", STR_ARG(status),
-                                         STR_ARG(value_str_at(c, "reason"))));
+        return value_str(
+            a, arena_printf(a, "%.*s (%.*s)", STR_ARG(status), STR_ARG(value_str_at(c, "reason"))));
     }
     return value_strc(a, "Unknown");
 }

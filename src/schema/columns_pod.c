@@ -15,7 +15,7 @@ struct summary {
 
 static bool condition_true(const struct value *pod, const char *type)
 {
-    value_each_item(value_at(pod, "status.conditions"), c)
+    value_each_item (value_at(pod, "status.conditions"), c)
         if (str_eqc(value_str_at(c, "type"), type))
             return str_eqc(value_str_at(c, "status"), "True");
     return false;
@@ -23,7 +23,7 @@ static bool condition_true(const struct value *pod, const char *type)
 
 static bool is_sidecar(const struct value *pod, struct str name)
 {
-    value_each_item(value_at(pod, "spec.initContainers"), c)
+    value_each_item (value_at(pod, "spec.initContainers"), c)
         if (str_eq(value_str_at(c, "name"), name))
             return str_eqc(value_str_at(c, "restartPolicy"), "Always");
     return false;
@@ -81,8 +81,8 @@ static bool init_containers(struct arena *a, const struct value *pod, struct sum
         else if (waiting.n && !str_eqc(waiting, "PodInitializing"))
             s->reason = arena_printf(a, "Init:%.*s", STR_ARG(waiting));
         else
-            s->reason = arena_printf(a, "Init:%zu/%zu", i,
-                                     value_len(value_at(pod, "spec.initContainers")));
+            s->reason =
+                arena_printf(a, "Init:%zu/%zu", i, value_len(value_at(pod, "spec.initContainers")));
         return true;
     }
     return false;
@@ -118,12 +118,12 @@ static struct summary summarize(struct arena *a, const struct value *pod)
     int64_t sidecar_restarts = 0, sidecar_last = INT64_MIN;
     if (why.n)
         s.reason = why;
-    value_each_item(value_at(pod, "status.conditions"), c)
+    value_each_item (value_at(pod, "status.conditions"), c)
         if (str_eqc(value_str_at(c, "type"), "PodScheduled") &&
             str_eqc(value_str_at(c, "reason"), "SchedulingGated"))
             s.reason = STR("SchedulingGated");
     s.total = (int64_t)value_len(value_at(pod, "spec.containers"));
-    value_each_item(value_at(pod, "spec.initContainers"), c)
+    value_each_item (value_at(pod, "spec.initContainers"), c)
         s.total += str_eqc(value_str_at(c, "restartPolicy"), "Always");
     bool initializing = init_containers(a, pod, &s, &sidecar_restarts, &sidecar_last);
     if (!initializing || condition_true(pod, "Initialized")) {
@@ -160,7 +160,7 @@ struct value *column_pod_restarts(struct arena *a, const struct value *pod, int6
     buf_i64(&b, s.restarts);
     if (s.restarts && s.last_restart != INT64_MIN) {
         buf_puts(&b, " (");
-        duration_write_human(&b, now - s.last_restart);
+        duration_write_human(&b, elapsed(now, s.last_restart));
         buf_puts(&b, " ago)");
     }
     return value_str(a, arena_str(a, buf_view(&b)));
@@ -173,7 +173,7 @@ struct value *column_pod_gates(struct arena *a, const struct value *pod, int64_t
     size_t open = 0;
     if (!value_len(gates))
         return value_strc(a, "<none>");
-    value_each_item(gates, g) {
+    value_each_item (gates, g) {
         struct str type = value_str_at(g, "conditionType");
         open += condition_true(pod, arena_cstr(a, type));
     }

@@ -1,12 +1,12 @@
-// Strict decoding: brings a tree from outside into the shape of its type, or says what is wrong with
-// it in the words of Go's JSON decoder, which people and tests know.
+// Strict decoding: brings a tree from outside into the shape of its type, or says what is wrong
+// with it in the words of Go's JSON decoder, which people and tests know.
 //
 // The originals decode into structs, which loses unknown fields, nulls and the spelling of numbers
-// and times. Here the tree stays a tree, so the same losses are made on purpose: what is stored, sent
-// and compared is then the same as theirs (a re-applied manifest must be "unchanged").
-#include "schema/rules.h"
+// and times. Here the tree stays a tree, so the same losses are made on purpose: what is stored,
+// sent and compared is then the same as theirs (a re-applied manifest must be "unchanged").
 #include "base/time.h"
 #include "object/quantity.h"
+#include "schema/rules.h"
 
 #define DEPTH_MAX 256
 
@@ -24,12 +24,18 @@ struct decode {
 static void go_type(struct buf *b, const struct field *f, bool item)
 {
     static const char *const scalars[] = {
-        [FIELD_STRING] = "string",        [FIELD_BYTES] = "[]uint8",
-        [FIELD_BOOL] = "bool",            [FIELD_INT32] = "int32",
-        [FIELD_INT64] = "int64",          [FIELD_DOUBLE] = "float64",
-        [FIELD_QUANTITY] = "resource.Quantity", [FIELD_INT_OR_STRING] = "intstr.IntOrString",
-        [FIELD_TIME] = "v1.Time",         [FIELD_MICRO_TIME] = "v1.MicroTime",
-        [FIELD_DURATION] = "v1.Duration", [FIELD_ANY] = "interface {}",
+        [FIELD_STRING] = "string",
+        [FIELD_BYTES] = "[]uint8",
+        [FIELD_BOOL] = "bool",
+        [FIELD_INT32] = "int32",
+        [FIELD_INT64] = "int64",
+        [FIELD_DOUBLE] = "float64",
+        [FIELD_QUANTITY] = "resource.Quantity",
+        [FIELD_INT_OR_STRING] = "intstr.IntOrString",
+        [FIELD_TIME] = "v1.Time",
+        [FIELD_MICRO_TIME] = "v1.MicroTime",
+        [FIELD_DURATION] = "v1.Duration",
+        [FIELD_ANY] = "interface {}",
     };
     if (!item && f->shape == SHAPE_LIST)
         buf_puts(b, "[]");
@@ -47,7 +53,7 @@ static void go_type(struct buf *b, const struct field *f, bool item)
 static const char *json_kind(const struct value *v)
 {
     static const char *const names[] = {
-        [VALUE_NULL] = "null",     [VALUE_BOOL] = "bool",   [VALUE_INT] = "number",
+        [VALUE_NULL] = "null",     [VALUE_BOOL] = "bool",     [VALUE_INT] = "number",
         [VALUE_FLOAT] = "number",  [VALUE_STRING] = "string", [VALUE_ARRAY] = "array",
         [VALUE_OBJECT] = "object",
     };
@@ -94,7 +100,7 @@ static bool is_base64(struct str s)
 
 static int decode_integer(struct decode *d, struct value *v, int64_t low, int64_t high)
 {
-    if (v->kind == VALUE_FLOAT && v->f == (double)(int64_t)v->f && v->f > -9e15 && v->f < 9e15) {
+    if (v->kind == VALUE_FLOAT && v->f > -9e15 && v->f < 9e15 && v->f == (double)(int64_t)v->f) {
         // 3.0 and 1e3 are integers to YAML and to the originals' converter
         v->i = (int64_t)v->f;
         v->kind = VALUE_INT;
@@ -152,7 +158,8 @@ static int decode_duration(struct decode *d, struct value *v)
     return 0;
 }
 
-static int decode_object(struct decode *d, const struct type *type, struct value *object, int depth);
+static int decode_object(struct decode *d, const struct type *type, struct value *object,
+                         int depth);
 
 static int decode_one(struct decode *d, const struct field *f, struct value *v, int depth)
 {
@@ -164,8 +171,7 @@ static int decode_one(struct decode *d, const struct field *f, struct value *v, 
         if (v->kind != VALUE_STRING)
             return mismatch(d, v, true);
         if (!is_base64(value_string(v)))
-            return err_set(d->e, ERR_BAD_REQUEST, "illegal base64 data at %s",
-                           buf_cstr(&d->path));
+            return err_set(d->e, ERR_BAD_REQUEST, "illegal base64 data at %s", buf_cstr(&d->path));
         return 0;
     case FIELD_BOOL:
         return v->kind == VALUE_BOOL ? 0 : mismatch(d, v, true);
@@ -219,7 +225,7 @@ static int decode_strings(struct decode *d, struct value *list)
         *list = *value_array(d->a);
     if (list->kind != VALUE_ARRAY)
         return mismatch(d, list, true);
-    value_each_item(list, item)
+    value_each_item (list, item)
         if (item->kind != VALUE_STRING)
             return mismatch(d, item, true);
     return 0;
@@ -290,8 +296,7 @@ static int decode_object(struct decode *d, const struct type *type, struct value
                 d->owner = type;
                 rc = decode_field(d, f, m.value, depth);
             } else if (!type->preserve_unknown) {
-                value_push(d->a, d->unknown,
-                           value_str(d->a, arena_str(d->a, buf_view(&d->path))));
+                value_push(d->a, d->unknown, value_str(d->a, arena_str(d->a, buf_view(&d->path))));
             }
             d->path.n = mark;
             d->fields.n = fields_mark;

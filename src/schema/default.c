@@ -20,7 +20,8 @@ static void preset(struct arena *a, const struct field *f, struct value *object)
         value_set(a, object, f->name, value_clone(a, f->rules->preset));
 }
 
-static void default_object(struct arena *a, const struct type *type, struct value *object, int depth)
+static void default_object(struct arena *a, const struct type *type, struct value *object,
+                           int depth)
 {
     // Only JSONSchemaProps is recursive, and its depth is the input's: JSON_DEPTH bounds it.
     if (!value_is(object, VALUE_OBJECT) || depth > 256)
@@ -42,10 +43,10 @@ static void default_object(struct arena *a, const struct type *type, struct valu
         if (f->shape == SHAPE_ONE) {
             default_object(a, f->type, v, depth + 1);
         } else if (f->shape == SHAPE_LIST) {
-            value_each_item(v, item)
+            value_each_item (v, item)
                 default_object(a, f->type, item, depth + 1);
         } else {
-            value_each_field(v, entry)
+            value_each_field (v, entry)
                 default_object(a, f->type, entry->value, depth + 1);
         }
     }

@@ -1,12 +1,12 @@
 // Defaults of core/v1 that depend on other fields. What does not is data in api/core.kinds.
 //
 // All of these may run twice on one object and must then change nothing.
-#include "object/quantity.h"
+#include "object/base64.h"
 #include "schema/tables.h"
 
-default_function default_pod, default_pod_spec, default_container, default_volume, default_service_spec,
-    default_service_port, default_namespace, default_node_status, default_limit_range_item,
-    default_replication_controller;
+default_function default_pod, default_pod_spec, default_container, default_volume,
+    default_service_spec, default_service_port, default_namespace, default_node_status,
+    default_limit_range_item, default_replication_controller, default_secret;
 
 static bool has(const struct value *object, const char *key)
 {
@@ -29,7 +29,7 @@ static void set_empty(struct arena *a, struct value *object, const char *key, co
 // A limit without a request is a request of the same amount.
 static void requests_from_limits(struct arena *a, const struct value *containers)
 {
-    value_each_item(containers, container) {
+    value_each_item (containers, container) {
         struct value *resources = value_getc(container, "resources");
         const struct value *limits = value_getc(resources, "limits");
         if (!value_len(limits))
@@ -39,7 +39,7 @@ static void requests_from_limits(struct arena *a, const struct value *containers
             requests = value_object(a);
             value_setc(a, resources, "requests", requests);
         }
-        value_each_field(limits, m)
+        value_each_field (limits, m)
             if (!value_get(requests, m->key))
                 value_set(a, requests, m->key, value_clone(a, m->value));
     }
@@ -59,11 +59,10 @@ void default_pod(struct arena *a, struct value *pod)
 
 static void host_ports(struct arena *a, const struct value *containers)
 {
-    value_each_item(containers, container)
-        value_each_item(value_getc(container, "ports"), port)
+    value_each_item (containers, container)
+        value_each_item (value_getc(container, "ports"), port)
             if (!value_int_at(port, "hostPort", 0) && value_getc(port, "containerPort"))
-                value_setc(a, port, "hostPort",
-                           value_clone(a, value_getc(port, "containerPort")));
+                value_setc(a, port, "hostPort", value_clone(a, value_getc(port, "containerPort")));
 }
 
 void default_pod_spec(struct arena *a, struct value *spec)
@@ -158,7 +157,7 @@ void default_node_status(struct arena *a, struct value *status)
 static void merge_amounts(struct arena *a, struct value *item, const char *to, const char *from)
 {
     struct value *target = value_getc(item, to);
-    value_each_field(value_getc(item, from), m) {
+    value_each_field (value_getc(item, from), m) {
         if (value_get(target, m->key))
             continue;
         if (!value_is(target, VALUE_OBJECT)) {
@@ -188,4 +187,23 @@ void default_replication_controller(struct arena *a, struct value *rc)
         value_setc(a, spec, "selector", value_clone(a, labels));
     if (!value_len(value_at(rc, "metadata.labels")))
         value_set_at(a, rc, "metadata.labels", value_clone(a, labels));
+}
+
+// stringData is a way of writing data; it is never stored.
+void default_secret(struct arena *a, struct value *secret)
+{
+    const struct value *text = value_getc(secret, "stringData");
+    struct value *data = value_getc(secret, "data");
+    if (!text)
+        return;
+    if (!value_is(data, VALUE_OBJECT) && value_len(text)) {
+        data = value_object(a);
+        value_setc(a, secret, "data", data);
+    }
+    value_each_field (text, m) {
+        _cleanup_buf_ struct buf b = BUF_INIT;
+        base64_encode(&b, value_string(m->value));
+        value_set(a, data, m->key, value_str(a, arena_str(a, buf_view(&b))));
+    }
+    value_delc(secret, "stringData");
 }

@@ -158,6 +158,5 @@ void default_crd(struct arena *a, struct value *crd)
         value_setc(a, names, "singular", value_strc(a, lower));
     }
     if (!value_str_at(names, "listKind").n)
-        value_setc(a, names, "listKind",
-                   value_str(a, arena_printf(a, "%.*sList", STR_ARG(kind))));
+        value_setc(a, names, "listKind", value_str(a, arena_printf(a, "%.*sList", STR_ARG(kind))));
 }

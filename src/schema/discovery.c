@@ -2,7 +2,8 @@
 // each is made once, under a lock, and kept: the aggregated ones, the group list, and one for each
 // group and group version that is asked for.
 //
-// Kinds come sorted by the rank of their package, which is the order of preference that clients see.
+// Kinds come sorted by the rank of their package, which is the order of preference that clients
+// see.
 #include "schema/discovery.h"
 #include "object/json.h"
 #include "schema/tables.h"
@@ -42,8 +43,8 @@ static const struct document *document(const char *what, write_function *write, 
                                        struct str version)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    char *key = arena_cstr(
-        &a, arena_printf(&a, "%s %.*s/%.*s", what, STR_ARG(group), STR_ARG(version)));
+    char *key =
+        arena_cstr(&a, arena_printf(&a, "%s %.*s/%.*s", what, STR_ARG(group), STR_ARG(version)));
     const struct document *found = NULL;
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < ndocuments && !found; i++)
@@ -62,7 +63,6 @@ static const struct document *document(const char *what, write_function *write, 
     pthread_mutex_unlock(&lock);
     return found;
 }
-
 
 static void key(struct buf *b, const char *name)
 {
@@ -98,9 +98,14 @@ static void verbs(struct buf *b, unsigned bits, struct str subresource)
         const char *name;
         unsigned bit;
     } all[] = {
-        {"create", VERB_CREATE}, {"delete", VERB_DELETE},
-        {"deletecollection", VERB_DELETECOLLECTION}, {"get", VERB_GET}, {"list", VERB_LIST},
-        {"patch", VERB_PATCH}, {"update", VERB_UPDATE}, {"watch", VERB_WATCH},
+        {"create", VERB_CREATE},
+        {"delete", VERB_DELETE},
+        {"deletecollection", VERB_DELETECOLLECTION},
+        {"get", VERB_GET},
+        {"list", VERB_LIST},
+        {"patch", VERB_PATCH},
+        {"update", VERB_UPDATE},
+        {"watch", VERB_WATCH},
     };
     if (bits & VERB_CONNECT) {
         bits |= VERB_GET | VERB_CREATE;
@@ -126,7 +131,8 @@ static void response_kind(struct buf *b, const char *name, struct str group, str
     buf_char(b, '}');
 }
 
-// ---- aggregated -----------------------------------------------------------------------------------
+// ---- aggregated
+// -----------------------------------------------------------------------------------
 
 static void aggregated_resource(struct buf *b, const struct kind *k)
 {
@@ -203,7 +209,8 @@ const struct document *discovery_aggregated(bool core, bool beta)
                     beta ? STR("v2beta1") : STR("v2"));
 }
 
-// ---- legacy -----------------------------------------------------------------------------------------
+// ---- legacy
+// -----------------------------------------------------------------------------------------
 
 static void group_version(struct buf *b, const struct kind *k)
 {

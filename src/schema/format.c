@@ -42,8 +42,7 @@ static bool is_subdomain(struct str s)
 static bool is_qualified(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!alnum(s.p[i]) &&
-            (!strchr("-_.", s.p[i]) || !s.p[i] || i == 0 || i == s.n - 1))
+        if (!alnum(s.p[i]) && (!strchr("-_.", s.p[i]) || !s.p[i] || i == 0 || i == s.n - 1))
             return false;
     return s.n;
 }

@@ -5,7 +5,7 @@ static const struct str orphan = STR("orphan"), foreground = STR("foregroundDele
 
 static bool has_string(const struct value *list, struct str s)
 {
-    value_each_item(list, item)
+    value_each_item (list, item)
         if (str_eq(value_string(item), s))
             return true;
     return false;
@@ -23,7 +23,7 @@ static void check_name(struct check *c, const struct value *meta)
         struct str whole = arena_printf(c->arena, "%.*sa", STR_ARG(s));
         struct value *messages = value_array(c->arena);
         schema_format_ok(c->arena, format, whole, messages);
-        value_each_item(messages, m)
+        value_each_item (messages, m)
             check_invalid(c, "generateName", base, "%.*s", STR_ARG(value_string(m)));
     }
     if (!name || !name->n)
@@ -68,7 +68,7 @@ static void check_owners(struct check *c, const struct value *owners)
 static void check_finalizers(struct check *c, const struct value *list, const struct value *meta,
                              const struct value *old)
 {
-    value_each_item(list, f)
+    value_each_item (list, f)
         check_format(c, "finalizers", f, FORMAT_QUALIFIED_NAME);
     if (has_string(list, orphan) && has_string(list, foreground))
         check_invalid(c, "finalizers", list,
@@ -76,7 +76,7 @@ static void check_finalizers(struct check *c, const struct value *list, const st
     if (!value_getc(old, "deletionTimestamp"))
         return;
     _cleanup_buf_ struct buf added = BUF_INIT;
-    value_each_item(value_getc(meta, "finalizers"), f)
+    value_each_item (value_getc(meta, "finalizers"), f)
         if (!has_string(value_getc(old, "finalizers"), value_string(f)))
             buf_printf(&added, "%s\"%.*s\"", added.n ? ", " : "", STR_ARG(value_string(f)));
     if (added.n)
@@ -108,7 +108,11 @@ void check_metadata(struct check *c)
             check_invalid(c, "generation", generation, MUST_NOT_BE_NEGATIVE);
     } else {
         static const char *const fixed[] = {
-            "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp",
+            "name",
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
             "deletionGracePeriodSeconds",
         };
         if (!value_str_at(meta, "resourceVersion").n)

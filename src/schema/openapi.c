@@ -1,7 +1,7 @@
 // OpenAPI documents: the index and group versions of v3, and v2 whole.
 #include "schema/openapi.h"
-#include "schema/openapi_private.h"
 #include "object/json.h"
+#include "schema/openapi_private.h"
 
 // The fingerprint is of the tables' sources and of the renderer's (cmake/kinds.cmake).
 struct str openapi_hash(void)

@@ -1,8 +1,9 @@
-// The v2 document as gnostic's protobuf, which kubectl (for what is there already) and Argo CD read.
+// The v2 document as gnostic's protobuf, which kubectl (for what is there already) and Argo CD
+// read.
 //
 // The JSON document is made first and then written over, member by member, by tables of gnostic's
-// messages: that keeps one renderer. What a table does not know and begins with "x-" becomes a vendor
-// extension, whose value is YAML text (JSON is YAML).
+// messages: that keeps one renderer. What a table does not know and begins with "x-" becomes a
+// vendor extension, whose value is YAML text (JSON is YAML).
 #include "object/json.h"
 #include "schema/openapi.h"
 #include "schema/openapi_private.h"
@@ -52,18 +53,18 @@ static const struct entry schema_entries[] = {
 static const struct message schema = {schema_entries, 12, 31};
 
 static const struct entry query_entries[] = {
-    {"in", 2, TEXT}, {"description", 3, TEXT}, {"name", 4, TEXT},
-    {"type", 6, TEXT}, {"format", 7, TEXT}, {"uniqueItems", 20, FLAG},
+    {"in", 2, TEXT},   {"description", 3, TEXT}, {"name", 4, TEXT},
+    {"type", 6, TEXT}, {"format", 7, TEXT},      {"uniqueItems", 20, FLAG},
 };
 static const struct message query_parameter = {query_entries, 6, 23};
 static const struct entry path_entries[] = {
-    {"required", 1, FLAG}, {"in", 2, TEXT}, {"description", 3, TEXT}, {"name", 4, TEXT},
-    {"type", 5, TEXT}, {"format", 6, TEXT}, {"uniqueItems", 19, FLAG},
+    {"required", 1, FLAG}, {"in", 2, TEXT},     {"description", 3, TEXT},  {"name", 4, TEXT},
+    {"type", 5, TEXT},     {"format", 6, TEXT}, {"uniqueItems", 19, FLAG},
 };
 static const struct message path_parameter = {path_entries, 7, 22};
 static const struct entry body_entries[] = {
-    {"description", 1, TEXT}, {"name", 2, TEXT}, {"in", 3, TEXT},
-    {"required", 4, FLAG}, {"schema", 5, MESSAGE, 0, &schema},
+    {"description", 1, TEXT},           {"name", 2, TEXT}, {"in", 3, TEXT}, {"required", 4, FLAG},
+    {"schema", 5, MESSAGE, 0, &schema},
 };
 static const struct message body_parameter = {body_entries, 5, 6};
 static const struct message parameter = {0}; // by its "in": see write_parameter
@@ -106,7 +107,8 @@ static const struct entry document_entries[] = {
 };
 static const struct message document = {document_entries, 5, 16};
 
-// ---- writing ------------------------------------------------------------------------------------------
+// ---- writing
+// ------------------------------------------------------------------------------------------
 
 static void varint(struct buf *b, uint64_t v)
 {
@@ -124,7 +126,8 @@ static void bytes(struct buf *b, unsigned number, struct str s)
 
 static void write_message(struct buf *b, const struct message *m, const struct value *v);
 
-// A parameter says what it is by "in": ParametersItem{1 Parameter{1 body | 2 other{3 query | 4 path}}}
+// A parameter says what it is by "in": ParametersItem{1 Parameter{1 body | 2 other{3 query | 4
+// path}}}
 static void write_parameter(struct buf *b, const struct value *v)
 {
     struct str in = value_str_at(v, "in");
@@ -153,7 +156,7 @@ static void write_any(struct buf *b, unsigned number, const struct value *v)
 static void write_named(struct buf *b, unsigned number, const struct message *m,
                         const struct value *object)
 {
-    value_each_field(object, member) {
+    value_each_field (object, member) {
         _cleanup_buf_ struct buf value = BUF_INIT, pair = BUF_INIT;
         write_message(&value, m, member->value);
         bytes(&pair, 1, member->key);
@@ -170,7 +173,7 @@ static void write_entry(struct buf *b, const struct entry *e, const struct value
         bytes(b, e->number, value_string(v));
         break;
     case TEXTS:
-        value_each_item(v, item)
+        value_each_item (v, item)
             bytes(b, e->number, value_string(item));
         break;
     case FLAG:
@@ -184,7 +187,7 @@ static void write_entry(struct buf *b, const struct entry *e, const struct value
         bytes(b, e->number, buf_view(&inner));
         break;
     case MESSAGES:
-        value_each_item(v, item) {
+        value_each_item (v, item) {
             buf_reset(&inner);
             write_message(&inner, e->of, item);
             bytes(b, e->number, buf_view(&inner));
@@ -203,7 +206,7 @@ static void write_entry(struct buf *b, const struct entry *e, const struct value
         write_any(b, e->number, v);
         break;
     case ANYS:
-        value_each_item(v, item)
+        value_each_item (v, item)
             write_any(b, e->number, item);
         break;
     case ONE_OF:
@@ -224,7 +227,7 @@ static void write_message(struct buf *b, const struct message *m, const struct v
         write_entry(b, &m->entries[0], v);
         return;
     }
-    value_each_field(v, member) {
+    value_each_field (v, member) {
         const struct entry *found = NULL;
         for (size_t i = 0; i < m->n && !found; i++)
             if (str_eqc(member->key, m->entries[i].key))

@@ -113,9 +113,9 @@ static const struct {
 
 static const char *const produced[] = {"application/json", "application/yaml",
                                        "application/vnd.kubernetes.protobuf"};
-static const char *const patches[] = {
-    "application/json-patch+json", "application/merge-patch+json",
-    "application/strategic-merge-patch+json", "application/apply-patch+yaml"};
+static const char *const patches[] = {"application/json-patch+json", "application/merge-patch+json",
+                                      "application/strategic-merge-patch+json",
+                                      "application/apply-patch+yaml"};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static void media(struct buf *b, const char *key, const char *const *types, size_t n)
@@ -195,7 +195,7 @@ struct operation {
     const struct subresource *sub; // or NULL
     bool all_namespaces;
     struct str group, version, word; // of the kind that the operation is about
-    const struct type *in, *out;   // bodies; NULL: none, or a plain string
+    const struct type *in, *out;     // bodies; NULL: none, or a plain string
 };
 
 static void operation_id(struct buf *b, const struct operation *op)
@@ -347,8 +347,8 @@ static void sub_path(struct openapi *o, const struct kind *k, const struct subre
     static const struct {
         unsigned verb;
         enum action action;
-    } table[] = {{VERB_GET, GET},       {VERB_CREATE, POST},          {VERB_UPDATE, PUT},
-                 {VERB_PATCH, PATCH},   {VERB_CONNECT, CONNECT_GET},  {VERB_CONNECT, CONNECT_POST}};
+    } table[] = {{VERB_GET, GET},     {VERB_CREATE, POST},         {VERB_UPDATE, PUT},
+                 {VERB_PATCH, PATCH}, {VERB_CONNECT, CONNECT_GET}, {VERB_CONNECT, CONNECT_POST}};
     begin_path(o, k, k->flags & KIND_NAMESPACED, true, s);
     for (size_t i = 0; i < COUNT(table); i++) {
         if (!(s->verbs & table[i].verb))

@@ -14,9 +14,11 @@ static const struct scalar {
      "\"type\":\"string\",\"format\":\"int-or-string\"",
      "\"format\":\"int-or-string\",\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]"},
     {FIELD_TIME, "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
-     "\"type\":\"string\",\"format\":\"date-time\"", "\"type\":\"string\",\"format\":\"date-time\""},
+     "\"type\":\"string\",\"format\":\"date-time\"",
+     "\"type\":\"string\",\"format\":\"date-time\""},
     {FIELD_MICRO_TIME, "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
-     "\"type\":\"string\",\"format\":\"date-time\"", "\"type\":\"string\",\"format\":\"date-time\""},
+     "\"type\":\"string\",\"format\":\"date-time\"",
+     "\"type\":\"string\",\"format\":\"date-time\""},
 };
 
 static const struct {

@@ -1,7 +1,7 @@
-// What is right and what is filled in: defaults, validation, strict decoding, as the API server does
-// them to every object on its way in. What is data stands in api/*.kinds (this header's field_rules
-// are made from it); what is logic is a C function that the type names there (`default:` and
-// `check:`).
+// What is right and what is filled in: defaults, validation, strict decoding, as the API server
+// does them to every object on its way in. What is data stands in api/*.kinds (this header's
+// field_rules are made from it); what is logic is a C function that the type names there
+// (`default:` and `check:`).
 //
 // The order of a write: schema_check_fields (unknown fields, wrong types, canonical forms), then
 // schema_default, then admission, schema_default again, then schema_validate.
@@ -16,22 +16,22 @@ enum rule_format {
     FORMAT_DNS1035_LABEL,     // as before, begins with a letter (services)
     FORMAT_QUALIFIED_NAME,    // prefix/name: label keys, resources, conditions
     FORMAT_LABEL_VALUE,
-    FORMAT_PORT,              // 1 to 65535
-    FORMAT_PORT_NAME,         // IANA service name
+    FORMAT_PORT,      // 1 to 65535
+    FORMAT_PORT_NAME, // IANA service name
     FORMAT_PORT_OR_NAME,
     FORMAT_IP,
     FORMAT_CIDR,
-    FORMAT_PATH_SEGMENT,      // no "/", no "%", not "." or ".."
+    FORMAT_PATH_SEGMENT, // no "/", no "%", not "." or ".."
     FORMAT_ABSOLUTE_PATH,
-    FORMAT_RELATIVE_PATH,     // does not begin with "/", no ".." part
-    FORMAT_CONFIG_KEY,        // keys of ConfigMap and Secret data
+    FORMAT_RELATIVE_PATH, // does not begin with "/", no ".." part
+    FORMAT_CONFIG_KEY,    // keys of ConfigMap and Secret data
     FORMAT_ENV_NAME,
-    FORMAT_LABELS,            // a map: keys qualified names, values label values
-    FORMAT_ANNOTATIONS,       // a map: keys qualified names, 256 KiB in all
-    FORMAT_RESOURCES,         // a map: resource names to quantities that are not negative
-    FORMAT_SELECTOR,          // a LabelSelector
-    FORMAT_NONNEGATIVE,       // an amount (quantity) that is not negative
-    FORMAT_PERCENT,           // int-or-string: not negative, or "N%"
+    FORMAT_LABELS,      // a map: keys qualified names, values label values
+    FORMAT_ANNOTATIONS, // a map: keys qualified names, 256 KiB in all
+    FORMAT_RESOURCES,   // a map: resource names to quantities that are not negative
+    FORMAT_SELECTOR,    // a LabelSelector
+    FORMAT_NONNEGATIVE, // an amount (quantity) that is not negative
+    FORMAT_PERCENT,     // int-or-string: not negative, or "N%"
     FORMAT_COUNT
 };
 
@@ -50,13 +50,13 @@ enum rule_flags {
 
 // Of a field or (functions only) of a type. Everything is optional.
 struct field_rules {
-    const struct str *values;    // enum, ends with STR_NULL
-    const struct value *preset;  // default when absent (zero counts as absent unless FIELD_POINTER)
-    int64_t min, max;            // integers
-    uint32_t max_length;         // strings: bytes; 0: any
-    uint32_t max_items;          // lists and maps; 0: any
-    uint8_t format;              // enum rule_format: of the value, or of each item
-    uint8_t flags;               // enum rule_flags
+    const struct str *values;   // enum, ends with STR_NULL
+    const struct value *preset; // default when absent (zero counts as absent unless FIELD_POINTER)
+    int64_t min, max;           // integers
+    uint32_t max_length;        // strings: bytes; 0: any
+    uint32_t max_items;         // lists and maps; 0: any
+    uint8_t format;             // enum rule_format: of the value, or of each item
+    uint8_t flags;              // enum rule_flags
     default_function *defaults;
     check_function *check;
 };
@@ -77,8 +77,8 @@ int schema_default(struct arena *a, const struct kind *kind, struct value *objec
 void schema_default_type(struct arena *a, const struct type *type, struct value *object);
 
 // All faults of `object` (old: NULL on create). 0, or ERR_INVALID with causes and details set and
-// the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`, or with
-// brackets `[a: …, b: …]` when there are several. Metadata must be complete: name (after name
+// the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`, or
+// with brackets `[a: …, b: …]` when there are several. Metadata must be complete: name (after name
 // generation), namespace where the kind has one, and on update the resourceVersion.
 int schema_validate(struct arena *a, const struct kind *kind, struct value *object,
                     const struct value *old, struct err *e);

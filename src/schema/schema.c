@@ -56,8 +56,7 @@ const struct kind *kind_by_resource(struct str group, struct str version, struct
     pthread_once(&index_once, index_make);
     for (size_t s = slot_of(group, version, resource); by_resource[s]; s = (s + 1) % INDEX_SIZE) {
         const struct kind *k = &schema_kinds[by_resource[s] - 1];
-        if (str_eq(k->resource, resource) && str_eq(k->group, group) &&
-            str_eq(k->version, version))
+        if (str_eq(k->resource, resource) && str_eq(k->group, group) && str_eq(k->version, version))
             return k;
     }
     return NULL;
@@ -162,9 +161,9 @@ static const struct type *type_in_package(struct str package, struct str kind)
 
 // Types of meta.v1 that Kubernetes registers in every group version.
 static const struct str everywhere[] = {
-    STR("Status"),        STR("DeleteOptions"), STR("ListOptions"),   STR("GetOptions"),
-    STR("CreateOptions"), STR("UpdateOptions"), STR("PatchOptions"),  STR("WatchEvent"),
-    STR("APIGroup"),      STR("APIGroupList"),  STR("APIVersions"),   STR("APIResourceList"),
+    STR("Status"),        STR("DeleteOptions"), STR("ListOptions"),  STR("GetOptions"),
+    STR("CreateOptions"), STR("UpdateOptions"), STR("PatchOptions"), STR("WatchEvent"),
+    STR("APIGroup"),      STR("APIGroupList"),  STR("APIVersions"),  STR("APIResourceList"),
 };
 
 const struct type *type_by_kind(struct str api_version, struct str kind)

@@ -1,5 +1,5 @@
-// The validation engine: walks the new object along its type, the old one beside it, and applies the
-// rules that api/*.kinds gives for each field, then the type's check function. All faults are
+// The validation engine: walks the new object along its type, the old one beside it, and applies
+// the rules that api/*.kinds gives for each field, then the type's check function. All faults are
 // collected. Lists are walked with old items at the same index only where nothing depends on it;
 // what may change in a list is for the check functions to say.
 #include "object/quantity.h"
@@ -20,8 +20,8 @@ static void check_enum(struct check *c, const struct field_rules *r, const struc
     check_not_supported(c, NULL, v, r->values);
 }
 
-// int-or-string: a number that is not negative, or a percentage of at most 100 … the originals check
-// the upper bound where it matters, in their own functions.
+// int-or-string: a number that is not negative, or a percentage of at most 100 … the originals
+// check the upper bound where it matters, in their own functions.
 static void check_percent(struct check *c, const struct value *v)
 {
     struct str s = value_string(v);
@@ -39,11 +39,11 @@ static void check_percent(struct check *c, const struct value *v)
 
 static void check_labels(struct check *c, const struct value *map)
 {
-    value_each_field(map, m) {
+    value_each_field (map, m) {
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
         struct value *messages = value_array(c->arena);
         schema_format_ok(c->arena, FORMAT_LABEL_VALUE, value_string(m->value), messages);
-        value_each_item(messages, text)
+        value_each_item (messages, text)
             check_invalid(c, NULL, m->value, "%.*s", STR_ARG(value_string(text)));
     }
 }
@@ -53,7 +53,7 @@ static void check_labels(struct check *c, const struct value *map)
 static void check_annotations(struct check *c, const struct value *map)
 {
     size_t total = 0;
-    value_each_field(map, m) {
+    value_each_field (map, m) {
         // qualified names, but case does not matter
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
         total += m->key.n + value_string(m->value).n;
@@ -71,7 +71,7 @@ static void check_amount(struct check *c, const struct value *v)
 
 static void check_resources(struct check *c, const struct value *map)
 {
-    value_each_field(map, m) {
+    value_each_field (map, m) {
         size_t mark = check_push_key(c, NULL, m->key);
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
         check_amount(c, m->value);
@@ -173,7 +173,7 @@ static void check_value(struct check *c, const struct field *f, const struct val
             check_pop(c, mark);
         }
     } else {
-        value_each_field(v, m) {
+        value_each_field (v, m) {
             size_t mark = check_push_key(c, NULL, m->key);
             check_scalar(c, r, m->value);
             check_pop(c, mark);
@@ -193,7 +193,7 @@ static void walk_inner(struct check *c, const struct field *f, const struct valu
             check_pop(c, mark);
         }
     } else {
-        value_each_field(v, m) {
+        value_each_field (v, m) {
             size_t mark = check_push_key(c, NULL, m->key);
             check_walk(c, f->type, m->value, value_get(old, m->key));
             check_pop(c, mark);
@@ -222,7 +222,7 @@ void check_walk(struct check *c, const struct type *type, const struct value *ob
         }
         check_pop(c, mark);
     }
-    value_each_field(object, m) {
+    value_each_field (object, m) {
         const struct field *f = type_field(type, m->key);
         if (!f || m->value->kind == VALUE_NULL || (!f->rules && f->kind != FIELD_MESSAGE))
             continue;

@@ -19,7 +19,8 @@
 #include <stdio.h>
 
 enum section { INPUT, OLD, ERROR, UNKNOWN, DEFAULT, FAULTS, ROW, NSECTIONS };
-static const char *const section_names[] = {"", "old", "error", "unknown", "default", "faults", "row"};
+static const char *const section_names[] = {"",        "old",    "error", "unknown",
+                                            "default", "faults", "row"};
 
 struct golden {
     struct str name;
@@ -75,7 +76,7 @@ static void run(const struct golden *g)
     if (rc < 0)
         print_error("case \"%.*s\": %s\n", STR_ARG(g->name), e.message);
     assert_int_equal(rc, 0);
-    value_each_item(unknown, path)
+    value_each_item (unknown, path)
         buf_printf(&b, "%.*s\n", STR_ARG(value_string(path)));
     expect(g, UNKNOWN, buf_view(&b));
     buf_reset(&b);
@@ -111,7 +112,7 @@ static void run(const struct golden *g)
         struct value *row = schema_table_row(&a, k, v, now);
         assert_int_equal(value_len(row), k->ncolumns);
         buf_reset(&b);
-        value_each_item(row, cell) {
+        value_each_item (row, cell) {
             buf_puts(&b, cell_i ? " | " : "");
             if (cell->kind == VALUE_STRING)
                 buf_str(&b, value_string(cell));

@@ -20,7 +20,7 @@ static struct value *parse(struct arena *a, struct str text)
 static size_t check_refs(const struct value *v, const struct value *definitions, struct str prefix)
 {
     size_t n = 0;
-    value_each_field(v, m) {
+    value_each_field (v, m) {
         if (str_eqc(m->key, "$ref") && m->value->kind == VALUE_STRING) { // also a property's name
             struct str ref = value_string(m->value);
             assert_true(str_starts(ref, prefix));
@@ -31,14 +31,14 @@ static size_t check_refs(const struct value *v, const struct value *definitions,
         }
         n += check_refs(m->value, definitions, prefix);
     }
-    value_each_item(v, item)
+    value_each_item (v, item)
         n += check_refs(item, definitions, prefix);
     return n;
 }
 
 static bool has_parameter(const struct value *operation, const char *name)
 {
-    value_each_item(value_getc(operation, "parameters"), p)
+    value_each_item (value_getc(operation, "parameters"), p)
         if (str_eqc(value_str_at(p, "name"), name))
             return true;
     return false;
@@ -49,8 +49,8 @@ static void check_operations(const struct value *paths, size_t *ret_operations)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct value *ids = value_object(&a);
-    value_each_field(paths, path) {
-        value_each_field(path->value, op) {
+    value_each_field (paths, path) {
+        value_each_field (path->value, op) {
             if (str_eqc(op->key, "parameters"))
                 continue;
             ++*ret_operations;
@@ -81,7 +81,7 @@ static void v3(void **state)
     const struct value *index = value_getc(parse(&a, arena_str(&a, buf_view(&b))), "paths");
     assert_int_equal(value_len(index), 22);
     size_t operations = 0;
-    value_each_field(index, m) {
+    value_each_field (index, m) {
         struct str url = value_str_at(m->value, "serverRelativeURL");
         assert_true(str_starts(url, STR("/openapi/v3/")));
         assert_true(str_find(url, STR("?hash=")) > 0);
@@ -105,16 +105,16 @@ static void v3(void **state)
     const struct value *gvk =
         value_item(value_getc(deployment, "x-kubernetes-group-version-kind"), 0);
     assert_true(str_eqc(value_str_at(gvk, "kind"), "Deployment"));
-    const struct value *ports = value_at(
-        value_getc(schemas, "io.k8s.api.core.v1.Container"), "properties.ports");
+    const struct value *ports =
+        value_at(value_getc(schemas, "io.k8s.api.core.v1.Container"), "properties.ports");
     assert_true(str_eqc(value_str_at(ports, "x-kubernetes-patch-merge-key"), "containerPort"));
     assert_true(str_eqc(value_str_at(ports, "x-kubernetes-list-type"), "map"));
-    const struct value *patch = value_getc(
-        value_get(value_getc(doc, "paths"),
-                  STR("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")),
-        "patch");
-    assert_non_null(value_get(value_at(patch, "requestBody.content"),
-                              STR("application/apply-patch+yaml")));
+    const struct value *patch =
+        value_getc(value_get(value_getc(doc, "paths"),
+                             STR("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")),
+                   "patch");
+    assert_non_null(
+        value_get(value_at(patch, "requestBody.content"), STR("application/apply-patch+yaml")));
 }
 
 static void v2(void **state)
@@ -132,8 +132,8 @@ static void v2(void **state)
     // one group, version and kind has one definition, or Argo CD stops
     struct value *seen = value_object(&a);
     size_t kinds = 0;
-    value_each_field(definitions, m) {
-        value_each_item(value_getc(m->value, "x-kubernetes-group-version-kind"), gvk) {
+    value_each_field (definitions, m) {
+        value_each_item (value_getc(m->value, "x-kubernetes-group-version-kind"), gvk) {
             struct str key = json_text(&a, gvk);
             if (value_get(seen, key))
                 print_error("twice: %.*s\n", STR_ARG(key));
@@ -195,7 +195,7 @@ static void aggregated(void **state)
     const struct value *items = value_getc(v, "items");
     assert_int_equal(value_len(items), 20);
     bool found = false;
-    value_each_item(items, group) {
+    value_each_item (items, group) {
         if (!str_eqc(value_str_at(group, "metadata.name"), "autoscaling"))
             continue;
         const struct value *versions = value_getc(group, "versions");
@@ -209,8 +209,9 @@ static void aggregated(void **state)
     assert_true(str_eqc(value_str_at(v, "apiVersion"), "apidiscovery.k8s.io/v2beta1"));
     const struct value *core = value_item(value_getc(v, "items"), 0);
     assert_null(value_at(core, "metadata.name"));
-    const struct value *resources = value_getc(value_item(value_getc(core, "versions"), 0), "resources");
-    value_each_item(resources, r) {
+    const struct value *resources =
+        value_getc(value_item(value_getc(core, "versions"), 0), "resources");
+    value_each_item (resources, r) {
         if (!str_eqc(value_str_at(r, "resource"), "pods"))
             continue;
         assert_true(str_eqc(value_str_at(r, "scope"), "Namespaced"));
@@ -234,7 +235,7 @@ static void legacy(void **state)
     v = parse(&a, blob_view(discovery_resources(STR(""), STR("v1"))->body));
     assert_true(str_eqc(value_str_at(v, "groupVersion"), "v1"));
     bool eviction = false;
-    value_each_item(value_getc(v, "resources"), r) {
+    value_each_item (value_getc(v, "resources"), r) {
         if (str_eqc(value_str_at(r, "name"), "pods/eviction")) {
             // kubectl drain reads these two
             assert_true(str_eqc(value_str_at(r, "group"), "policy"));

@@ -17,17 +17,22 @@ static const char *golden(const char *name)
 static struct str describe(struct arena *a, const struct field *f)
 {
     static const char *const scalars[] = {
-        [FIELD_STRING] = "string",        [FIELD_BYTES] = "string:byte",
-        [FIELD_BOOL] = "boolean",         [FIELD_INT32] = "integer:int32",
-        [FIELD_INT64] = "integer:int64",  [FIELD_DOUBLE] = "number:double",
+        [FIELD_STRING] = "string",
+        [FIELD_BYTES] = "string:byte",
+        [FIELD_BOOL] = "boolean",
+        [FIELD_INT32] = "integer:int32",
+        [FIELD_INT64] = "integer:int64",
+        [FIELD_DOUBLE] = "number:double",
         [FIELD_QUANTITY] = "api.resource.Quantity",
         [FIELD_INT_OR_STRING] = "util.intstr.IntOrString",
-        [FIELD_TIME] = "meta.v1.Time",    [FIELD_MICRO_TIME] = "meta.v1.MicroTime",
+        [FIELD_TIME] = "meta.v1.Time",
+        [FIELD_MICRO_TIME] = "meta.v1.MicroTime",
         [FIELD_DURATION] = "meta.v1.Duration",
     };
-    const char *prefix = f->shape == SHAPE_LIST  ? "[]"
-                         : f->shape == SHAPE_MAP ? (f->flags & FIELD_LIST_OF_LIST ? "map:[]" : "map:")
-                                                 : "";
+    const char *prefix = f->shape == SHAPE_LIST ? "[]"
+                         : f->shape == SHAPE_MAP
+                             ? (f->flags & FIELD_LIST_OF_LIST ? "map:[]" : "map:")
+                             : "";
     struct str inner = f->type ? f->type->name : str_of(scalars[f->kind]);
     return arena_printf(a, "%s%.*s", prefix, STR_ARG(inner));
 }
@@ -140,8 +145,9 @@ static unsigned verb_bits(struct str verbs)
     static const struct {
         const char *name;
         unsigned bit;
-    } all[] = {{"get", VERB_GET},       {"list", VERB_LIST},     {"create", VERB_CREATE},
-               {"update", VERB_UPDATE}, {"patch", VERB_PATCH},   {"delete", VERB_DELETE},
+    } all[] = {{"get", VERB_GET},         {"list", VERB_LIST},
+               {"create", VERB_CREATE},   {"update", VERB_UPDATE},
+               {"patch", VERB_PATCH},     {"delete", VERB_DELETE},
                {"connect", VERB_CONNECT}, {"deletecollection", VERB_DELETECOLLECTION}};
     unsigned bits = 0;
     while (verbs.p) {
@@ -222,8 +228,8 @@ static void lookups(void **state)
     assert_true(str_eqc(scale->type->name, "autoscaling.v1.Scale"));
     assert_true(str_eqc(type_by_kind(STR("apps/v1"), STR("DeploymentList"))->name,
                         "apps.v1.DeploymentList"));
-    assert_true(str_eqc(type_by_kind(STR("apps/v1"), STR("DeleteOptions"))->name,
-                        "meta.v1.DeleteOptions"));
+    assert_true(
+        str_eqc(type_by_kind(STR("apps/v1"), STR("DeleteOptions"))->name, "meta.v1.DeleteOptions"));
     assert_null(type_by_kind(STR("apps/v1"), STR("Nothing")));
     for (size_t i = 0; i < kind_count(); i++)
         assert_int_equal(kind_at(i)->index, i);
