@@ -1,4 +1,5 @@
 // Published objects: canonical head, the spliced revision, items without a head, names.
+#include "base/thread.h"
 #include "object/object.h"
 #include "unit/object/test.h"
 
@@ -147,13 +148,57 @@ static void from_stored_bytes(void **state)
     blob_unref(blob);
 }
 
+static void *reader(void *arg)
+{
+    for (int i = 0; i < 2000; i++) {
+        _cleanup_arena_ struct arena a = ARENA_INIT;
+        _cleanup_object_ struct object *o = object_ref(arg);
+        _cleanup_object_ struct object *later = object_with_revision(o, (uint64_t)i + 1);
+        BUG_ON(value_int_at(object_tree(&a, later), "spec.n", 0) != 42);
+    }
+    object_unref(arg);
+    return NULL;
+}
+
+// Any thread may read, refer to and let go of what is published (run under ThreadSanitizer too).
+static void shared_by_threads(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    struct object *o = make(
+        "{\"kind\":\"A\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"n\"},\"spec\":{\"n\":42}}",
+        7);
+    for (size_t i = 0; i < 4; i++)
+        threads[i] = thread_start("reader", reader, object_ref(o));
+    object_unref(o);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void nesting_leaves_room_for_lists(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct value *v = tree(&a, "{\"kind\":\"A\",\"apiVersion\":\"v1\",\"metadata\":{}}");
+    struct value *deep = value_object(&a);
+    for (int i = 0; i < JSON_DEPTH - 3; i++) {
+        struct value *outer = value_object(&a);
+        value_setc(&a, outer, "d", deep);
+        deep = outer;
+    }
+    value_setc(&a, v, "deep", deep);
+    struct object *o = NULL;
+    assert_int_equal(object_from_value(NULL, STR_NULL, 1, v, &o, &e), -400);
+    assert_string_equal(e.message, "the object is nested more than 250 levels deep");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_is_canonical),
-        cmocka_unit_test(empty_metadata_and_no_revision),
-        cmocka_unit_test(refuses),
-        cmocka_unit_test(from_stored_bytes),
+        cmocka_unit_test(head_is_canonical), cmocka_unit_test(empty_metadata_and_no_revision),
+        cmocka_unit_test(refuses),           cmocka_unit_test(from_stored_bytes),
+        cmocka_unit_test(shared_by_threads), cmocka_unit_test(nesting_leaves_room_for_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
