@@ -11,7 +11,7 @@
 // on_end frees the call. A cancelled call makes no callback any more; its memory goes with the next
 // turn of the loop, since cancel may be called from inside its own callbacks.
 #include "base/time.h"
-#include "client_private.h"
+#include "wire/client_private.h"
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>

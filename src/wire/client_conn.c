@@ -8,7 +8,7 @@
 // An idle connection is still watched: the end of it, or bytes that nobody asked for, take it out
 // of the pool at once, so that a call rarely meets a dead one.
 #include "base/time.h"
-#include "client_private.h"
+#include "wire/client_private.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -7,8 +7,8 @@
 //
 // Whatever happens, a handler that has seen the exchange gets on_close for it, once, from a turn of
 // the connection.
-#include "gzip.h"
-#include "server_private.h"
+#include "wire/gzip.h"
+#include "wire/server_private.h"
 #include <string.h>
 
 enum { GZIP_FROM = 128 << 10, SPARE_MAX = 64 };

@@ -1,6 +1,6 @@
 // zlib behind two calls. The inflater checks the bound before each step, so that a small body that
 // inflates to gigabytes costs no more than the bound.
-#include "gzip.h"
+#include "wire/gzip.h"
 #include "base/arena.h"
 #include "base/err.h"
 

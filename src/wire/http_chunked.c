@@ -6,7 +6,7 @@
 // Extensions and trailers are skipped, at most EXTRA_MAX bytes of them in a whole body. Lines end
 // with CRLF and nothing else: a lenient LF is how two parsers come to disagree about where a body
 // ends.
-#include "http_parse.h"
+#include "wire/http_parse.h"
 
 enum {
     SIZE,

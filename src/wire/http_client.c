@@ -1,7 +1,7 @@
 // The client itself: making and ending it, upgrades, and the blocking form for worker threads.
 #include "base/thread.h"
 #include "base/time.h"
-#include "client_private.h"
+#include "wire/client_private.h"
 #include <string.h>
 
 #define CONNECT_NS (10 * (uint64_t)NS_PER_S)

@@ -8,14 +8,15 @@ struct http_client;
 struct http_call;
 
 struct http_client_options {
-    struct tls_client *tls; // for https URLs
-    const char *unix_socket; // connect here instead of the URL's host; NULL: TCP
+    struct tls_client *tls;      // for https URLs
+    const char *unix_socket;     // connect here instead of the URL's host; NULL: TCP
     uint64_t connect_timeout_ns; // 0: 10 s
     uint64_t idle_timeout_ns;    // no byte for so long ends the call; 0: none
 };
-struct http_client *http_client_new(struct loop *l, const struct http_client_options *opt); // NULL: none
-// Ends its calls (on_end with an error) and its upgraded connections. On the loop's thread (or while it
-// does not run), and not from inside a callback of its own calls.
+struct http_client *http_client_new(struct loop *l,
+                                    const struct http_client_options *opt); // NULL: none
+// Ends its calls (on_end with an error) and its upgraded connections. On the loop's thread (or
+// while it does not run), and not from inside a callback of its own calls.
 void http_client_free(struct http_client *c);
 struct loop *http_client_loop(struct http_client *c);
 
@@ -33,10 +34,11 @@ struct http_call_handler {
     void (*on_end)(struct http_call *c, const struct err *e);
     void *ctx;
 };
-// On the loop's thread. Never fails at once: errors come to on_end. A request without side effects (GET,
-// HEAD, OPTIONS) that meets a pooled connection which the server has just closed is sent once more on a
-// new one. Error reasons: ERR_UNAVAILABLE (no connection, or lost), ERR_TIMEOUT, ERR_BAD_REQUEST (the URL);
-// texts are the ones that people know from Go ("dial tcp 127.0.0.1:1: connect: connection refused").
+// On the loop's thread. Never fails at once: errors come to on_end. A request without side effects
+// (GET, HEAD, OPTIONS) that meets a pooled connection which the server has just closed is sent once
+// more on a new one. Error reasons: ERR_UNAVAILABLE (no connection, or lost), ERR_TIMEOUT,
+// ERR_BAD_REQUEST (the URL); texts are the ones that people know from Go ("dial tcp 127.0.0.1:1:
+// connect: connection refused").
 struct http_call *http_call_start(struct http_client *c, const struct http_call_request *r,
                                   const struct http_call_handler *h);
 void *http_call_ctx(struct http_call *c);

@@ -4,7 +4,7 @@
 // rejected because the property that matters most, that a request means the same however TCP cuts
 // it, is then something to prove. Here it holds by construction: nothing is parsed until all of it
 // is there. Only the chunked coding, whose length nobody bounds, is incremental (http_chunked.c).
-#include "http_parse.h"
+#include "wire/http_parse.h"
 #include "base/err.h"
 #include <string.h>
 

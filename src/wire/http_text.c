@@ -1,5 +1,5 @@
 // The small texts of HTTP: targets, queries, dates, status lines.
-#include "http_parse.h"
+#include "wire/http_parse.h"
 #include <string.h>
 #include <time.h>
 

@@ -1,7 +1,7 @@
 // The event loop: one thread, epoll, timers, tasks posted from other threads. Everything that waits
 // for sockets, processes or time in coracle hangs on one of these; nothing polls. In simulation
-// (env->virtual_time) the same loop never sleeps: when nothing is runnable it moves the virtual clock
-// to the next timer.
+// (env->virtual_time) the same loop never sleeps: when nothing is runnable it moves the virtual
+// clock to the next timer.
 //
 // Except loop_post and loop_stop, all functions belong to the loop's own thread (asserted).
 #pragma once
@@ -19,16 +19,16 @@ struct env *loop_env(struct loop *l);
 // Before a loop runs, whichever thread prepares it counts as its own.
 void loop_run(struct loop *l);
 void loop_run_until_idle(struct loop *l, uint64_t max_virtual_ns);
-void loop_stop(struct loop *l); // any thread, or a signal handler
+void loop_stop(struct loop *l);      // any thread, or a signal handler
 bool loop_in_thread(struct loop *l); // true only while it runs, in the thread that runs it
 
-// Runs fn(arg) on the loop's thread, in posting order. Any thread. The task's storage is the caller's
-// and must live until fn runs; it may be posted again from then on. Posting a task that is already
-// queued does nothing (so one embedded task is a wake-up flag).
+// Runs fn(arg) on the loop's thread, in posting order. Any thread. The task's storage is the
+// caller's and must live until fn runs; it may be posted again from then on. Posting a task that is
+// already queued does nothing (so one embedded task is a wake-up flag).
 struct loop_task {
     void (*fn)(struct loop_task *t);
-    struct loop_task *next;  // private
-    _Atomic(bool) queued;    // private
+    struct loop_task *next; // private
+    _Atomic(bool) queued;   // private
 };
 void loop_post(struct loop *l, struct loop_task *t);
 // Convenience for rare events: allocates the task.
@@ -50,8 +50,8 @@ static inline bool loop_timer_armed(const struct loop_timer *t)
 uint64_t loop_now(struct loop *l); // monotonic, as of this turn of the loop
 
 // Work put off to the end of this turn: fn runs once, after the callback that asked for it has
-// returned and before the loop sleeps. Asking twice is asking once; cancel is safe at any time. This
-// is how a connection writes everything that a turn has queued with one system call.
+// returned and before the loop sleeps. Asking twice is asking once; cancel is safe at any time.
+// This is how a connection writes everything that a turn has queued with one system call.
 struct loop_deferred {
     void (*fn)(struct loop_deferred *d);
     struct list link; // private; zeroed storage is a deferral not asked for
@@ -64,9 +64,9 @@ void loop_defer_cancel(struct loop_deferred *d);
 enum { LOOP_SCRATCH = 64 << 10 };
 char *loop_scratch(struct loop *l);
 
-// File descriptors. fn gets the ready set of LOOP_*; level-triggered. An error or a hang-up is LOOP_HUP
-// together with whatever of READ and WRITE is watched, so that who only reads meets it in read().
-// With no events a descriptor is not watched at all, not even for hang-up.
+// File descriptors. fn gets the ready set of LOOP_*; level-triggered. An error or a hang-up is
+// LOOP_HUP together with whatever of READ and WRITE is watched, so that who only reads meets it in
+// read(). With no events a descriptor is not watched at all, not even for hang-up.
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HUP = 4 };
 struct loop_fd {
     void (*fn)(struct loop_fd *f, unsigned ready);

@@ -3,7 +3,7 @@
 //
 // Invariants: every segment holds at least one byte, except a chunk at the tail that was reserved
 // and not yet committed; q->n is the sum; slices are never written to.
-#include "outq.h"
+#include "wire/outq.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include <string.h>

@@ -1,6 +1,6 @@
 // Upgraded connections. The stream is the owner's; what is here only queues and asks for a turn, so
 // nothing is called back from inside a call.
-#include "raw_private.h"
+#include "wire/raw_private.h"
 
 void raw_init(struct http_raw *r, struct stream *s, void (*kick)(struct http_raw *r),
               const struct http_raw_handler *h)

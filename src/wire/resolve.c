@@ -5,7 +5,7 @@
 // `lock` guards the queue, the number of threads and the cancelled flag of each lookup. A worker
 // posts its result under the lock, so a cancel comes either before (the worker frees) or after (the
 // posted task sees the flag and frees): the loop is never touched by a worker after a cancel.
-#include "resolve.h"
+#include "wire/resolve.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/thread.h"

@@ -10,7 +10,7 @@
 // Out of descriptors: the backlog is then left alone, and looked at again when a connection of ours
 // ends or after a second. Trying at once would spin, since the listener stays readable.
 #include "base/time.h"
-#include "server_private.h"
+#include "wire/server_private.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>

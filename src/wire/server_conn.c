@@ -15,13 +15,15 @@
 // A stream (watch, logs, an upgraded connection) has none: TCP keep-alive finds dead peers, and
 // slow ones are its owner's business (http_pending).
 #include "base/time.h"
-#include "server_private.h"
+#include "wire/server_private.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { READS = 4 };
 
 static void conn_turn(struct http_conn *c, unsigned ready);
 
@@ -117,10 +119,28 @@ static bool handshaken(struct http_conn *c)
     return true;
 }
 
+static bool wants_input(const struct http_conn *c)
+{
+    return c->lingering || (c->h2 ? h2_wants_input(c) : h1_wants_input(c));
+}
+
 static void input(struct http_conn *c)
 {
     char *p = loop_scratch(c->s.loop);
-    ssize_t n = stream_read(&c->s, p, LOOP_SCRATCH);
+    ssize_t n = 0;
+    for (int i = 0; i == 0 || (i < READS && stream_has_input(&c->s) && wants_input(c)); i++) {
+        n = stream_read(&c->s, p, LOOP_SCRATCH);
+        if (n <= 0)
+            break;
+        if (c->lingering)
+            continue;
+        if (c->h2)
+            h2_input(c, str_n(p, (size_t)n));
+        else
+            h1_turn(c, str_n(p, (size_t)n));
+        if (c->dead)
+            return;
+    }
     if (n == 0 && !c->lingering) {
         if (c->h2)
             conn_close(c);
@@ -128,11 +148,6 @@ static void input(struct http_conn *c)
             h1_eof(c);
     } else if (n == 0 || (n < 0 && n != -EAGAIN)) {
         conn_close(c);
-    } else if (n > 0 && !c->lingering) {
-        if (c->h2)
-            h2_input(c, str_n(p, (size_t)n));
-        else
-            h1_turn(c, str_n(p, (size_t)n));
     }
 }
 
@@ -187,7 +202,7 @@ static void conn_turn(struct http_conn *c, unsigned ready)
 {
     c->in_turn = true;
     if (!c->dead && handshaken(c)) {
-        if ((c->s.reading && ready & LOOP_READ) || (c->s.reading && stream_has_input(&c->s)) ||
+        if ((c->s.reading && (ready & LOOP_READ || stream_has_input(&c->s))) ||
             (ready & LOOP_HUP && !c->s.reading))
             input(c);
         else if (!c->h2)
@@ -201,7 +216,7 @@ static void conn_turn(struct http_conn *c, unsigned ready)
         else if (ready & LOOP_WRITE && list_empty(&c->exchanges) && !c->lingering)
             conn_deadline(c, c->sl->server->idle_ns / NS_PER_S); // a long last answer makes way
         wind_up(c);
-        c->s.reading = c->lingering || (c->h2 ? h2_wants_input(c) : h1_wants_input(c));
+        c->s.reading = wants_input(c);
     }
     if (!c->dead)
         stream_watch(&c->s);

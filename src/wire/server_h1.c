@@ -14,7 +14,7 @@
 //
 // A client that pipelines and does not read its answers waits once OUT_MAX bytes are queued for it.
 #include "base/time.h"
-#include "server_private.h"
+#include "wire/server_private.h"
 #include <string.h>
 
 enum { KEEP = 16 << 10, DISCARD_MAX = 256 << 10, OUT_MAX = 256 << 10 };

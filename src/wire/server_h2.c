@@ -14,7 +14,7 @@
 // CONTINUATION frames, settings and acknowledgements; header bytes and count (431); input stops
 // while the output queue is long.
 #include "base/time.h"
-#include "server_private.h"
+#include "wire/server_private.h"
 #include <nghttp2/nghttp2.h>
 #include <string.h>
 

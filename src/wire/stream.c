@@ -7,7 +7,7 @@
 //
 // One flush writes at most FLUSH_MAX, so that one fast reader of a large answer does not hold the
 // loop; level-triggered epoll brings it back.
-#include "stream.h"
+#include "wire/stream.h"
 #include "base/err.h"
 #include <errno.h>
 #include <openssl/err.h>

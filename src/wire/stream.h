@@ -32,8 +32,8 @@ void stream_done(struct stream *s);
 int stream_handshake(struct stream *s); // 1 done, 0 not yet, -errno
 // Bytes; 0 at the end; -EAGAIN; -errno.
 ssize_t stream_read(struct stream *s, char *p, size_t n);
-// After a failed handshake: TLS is taken away, so that the alert can go out and what the peer still sends
-// be thrown away as plain bytes. True where the peer spoke plain HTTP.
+// After a failed handshake: TLS is taken away, so that the alert can go out and what the peer still
+// sends be thrown away as plain bytes. True where the peer spoke plain HTTP.
 bool stream_drop_tls(struct stream *s);
 // Whether input waits inside TLS, of which epoll knows nothing.
 bool stream_has_input(const struct stream *s);

@@ -20,7 +20,8 @@ struct tls_peer {
 int tls_server_new(struct str cert_pem, struct str key_pem, struct str client_ca_pem,
                    struct tls_server **ret, struct err *e);
 void tls_server_free(struct tls_server *t);
-// ca_pem STR_NULL: the system's store. cert/key STR_NULL: no client certificate. insecure: no check.
+// ca_pem STR_NULL: the system's store. cert/key STR_NULL: no client certificate. insecure: no
+// check.
 int tls_client_new(struct str ca_pem, struct str cert_pem, struct str key_pem, bool insecure,
                    struct tls_client **ret, struct err *e);
 void tls_client_free(struct tls_client *t);

@@ -8,10 +8,10 @@
 // leave in the order in which they were queued.
 #include "wire/websocket.h"
 #include "base/time.h"
-#include "http_parse.h"
-#include "raw_private.h"
-#include "websocket_frame.h"
 #include "wire/http_client.h"
+#include "wire/http_parse.h"
+#include "wire/raw_private.h"
+#include "wire/websocket_frame.h"
 #include <openssl/evp.h>
 #include <string.h>
 

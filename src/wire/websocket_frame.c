@@ -1,7 +1,7 @@
 // The frame parser: header bytes are gathered (at most 14), payload is unmasked as it comes, into
 // the message or, for control frames, which may stand between the fragments of one, into their own
 // place.
-#include "websocket_frame.h"
+#include "wire/websocket_frame.h"
 #include <string.h>
 
 void ws_parser_done(struct ws_parser *p)
