@@ -225,11 +225,12 @@ static void on_timer(struct loop_timer *t)
     run_timers(container_of(t, struct work_queue, timer));
 }
 
-// A conflict is everyday life between controllers; anything else is said once a key and text.
+// Conflicts, and things that are gone by the time one writes to them, are everyday life between
+// controllers; anything else is said once a key and text.
 static void report(struct work_queue *q, struct str key, bool again, const struct err *e)
 {
     const char *text = e->message ? e->message : "will be retried";
-    if (again || err_is(e, ERR_CONFLICT) || !e->reason)
+    if (again || err_is(e, ERR_CONFLICT) || err_is(e, ERR_NOT_FOUND) || !e->reason)
         log_debug(q->name, "reconcile key=\"%.*s\" error=\"%s\"", STR_ARG(key), text);
     else
         log_warn(q->name, "reconcile key=\"%.*s\" error=\"%s\"", STR_ARG(key), text);
