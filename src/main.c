@@ -5,6 +5,7 @@
 #include "cli/verbs.h"
 #include "node/runtime.h"
 #include "roles.h"
+#include <sys/stat.h>
 
 // Roles and verbs that are more than a client. Sorted by name; cli_main merges them with its own.
 static const struct verb roles[] = {
@@ -22,6 +23,8 @@ static const struct verb roles[] = {
 int main(int argc, char **argv)
 {
     log_init();
+    // Every file says its own mode; whatever the caller's shell has must not take from it.
+    umask(0022);
     // The supervisor must stay small: it is entered before anything else is touched.
     if (argc > 1 && strcmp(argv[1], "supervisor") == 0)
         return runtime_supervisor_main(argc - 1, argv + 1);

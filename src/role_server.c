@@ -642,7 +642,6 @@ int role_server(int argc, char **argv)
     sigaddset(&blocked, SIGINT);
     pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     signal(SIGPIPE, SIG_IGN);
-    umask(0077);
 
     _cleanup_err_ struct err e = ERR_INIT;
     s->env = env_system();
