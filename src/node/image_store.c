@@ -5,10 +5,10 @@
 // written, everything is synced (one syncfs), and only then the index is replaced. After a crash at
 // any point the index names only what is whole; the rest is swept at the next start.
 //
-// Several processes may use one store (`coracle image import` while a server runs). index.json is the truth:
-// every look at the list first reads it anew if it is another file than last time; a change is made under
-// flock(index.lock), on a list just read. Who unpacks holds flock(work.lock) shared; sweeping needs it
-// exclusively and is left out while anybody works.
+// Several processes may use one store (`coracle image import` while a server runs). index.json is
+// the truth: every look at the list first reads it anew if it is another file than last time; a
+// change is made under flock(index.lock), on a list just read. Who unpacks holds flock(work.lock)
+// shared; sweeping needs it exclusively and is left out while anybody works.
 #include "node/image_store.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -54,8 +54,8 @@ struct image_store {
     struct map sizes; // layer -> heap uint64_t: bytes of its files
     unsigned holds;
     unsigned serial;
-    int index_lock, work_lock; // for flock
-    struct stat read;          // index.json as it was read last; st_ino 0: never
+    int index_lock, work_lock;   // for flock
+    struct stat read;            // index.json as it was read last; st_ino 0: never
     pthread_mutex_t unpack_lock; // one layer is unpacked at a time: the disk is the limit anyway
     struct image_pulls *pulls;
 };
@@ -187,7 +187,8 @@ static const struct str *value_strings(struct arena *a, const struct value *v, s
     return list;
 }
 
-// Takes over what index.json says. Layers that this process is unpacking are not in it yet and stay known.
+// Takes over what index.json says. Layers that this process is unpacking are not in it yet and stay
+// known.
 static void index_take(struct image_store *s, struct arena *a, const struct value *v)
 {
     for (size_t i = 0; i < s->nimages; i++)
@@ -290,6 +291,15 @@ static void sweep(struct image_store *s)
 
     if (s->holds || flock(s->work_lock, LOCK_EX | LOCK_NB) < 0)
         return;
+    // Only now: until this lock was ours another process could publish an image, whose layers would
+    // look like nobody's on an older list.
+    struct err why = ERR_INIT;
+    if (index_read(s, &why) < 0) {
+        log_warn("image", "unused layers stay: %s", why.message);
+        err_done(&why);
+        flock(s->work_lock, LOCK_UN);
+        return;
+    }
     for (size_t i = 0; i < s->nimages; i++) {
         const struct image *m = s->images[i];
         map_set(&keep, str_from(m->id, 7), s);
@@ -565,20 +575,17 @@ static int mismatch(struct err *e, const char *what, struct str want, const char
                    STR_ARG(want));
 }
 
-// unpack_lock held. names: lowest first, names[i] is to be made.
-static int layer_make(struct image_store *s, struct arena *a, const struct image_assembly *x,
-                      struct str diff_id, const struct str *names, size_t i, uint64_t *ret_bytes,
-                      struct err *e)
+// unpack_lock held. names: lowest first, names[i] is to be made. packed is used up; expected: its
+// digest.
+static int layer_make(struct image_store *s, struct arena *a, struct image_source *packed,
+                      struct str expected, struct str diff_id, const struct str *names, size_t i,
+                      uint64_t *ret_bytes, struct err *e)
 {
-    struct image_source *packed, *plain = NULL, *sum;
-    struct str expected = STR_NULL;
+    struct image_source *plain = NULL, *sum;
     char got[65];
 
-    int r = x->layer_open(x->ctx, i, &packed, &expected, e);
-    if (r < 0)
-        return r;
     struct image_source *packed_sum = image_source_sha256(packed);
-    r = image_source_decompress(packed_sum, LAYER_BYTES_MAX, &plain, e);
+    int r = image_source_decompress(packed_sum, LAYER_BYTES_MAX, &plain, e);
     if (r < 0)
         return r;
     sum = image_source_sha256(plain);
@@ -593,8 +600,8 @@ static int layer_make(struct image_store *s, struct arena *a, const struct image
         .layers_dir = s->layers_dir,
         .parents = parents,
         .nparents = i,
-        .directory = arena_cstr(a, arena_printf(a, "../tmp/%u", serial)),
-        .work = arena_cstr(a, arena_printf(a, "../tmp/%u.work", serial)),
+        .directory = arena_cstr(a, arena_printf(a, "../tmp/%d-%u", (int)getpid(), serial)),
+        .work = arena_cstr(a, arena_printf(a, "../tmp/%d-%u.work", (int)getpid(), serial)),
         .max_bytes = LAYER_BYTES_MAX,
         .max_entries = LAYER_ENTRIES_MAX,
     };
@@ -613,13 +620,61 @@ static int layer_make(struct image_store *s, struct arena *a, const struct image
             r = mismatch(e, "its archive", expected, got);
     }
     image_source_done(sum);
-    if (r == 0 && renameat(layers, u.directory, layers, arena_cstr(a, names[i])) < 0)
+    // There already: another process has unpacked the same layer, which is as good.
+    if (r == 0 && renameat(layers, u.directory, layers, arena_cstr(a, names[i])) < 0 &&
+        errno != ENOTEMPTY && errno != EEXIST)
         r = err_errno(e, errno, "failed to extract layer");
     if (layers >= 0) {
         tree_remove(layers, u.directory);
         tree_remove(layers, u.work);
         close(layers);
     }
+    return r;
+}
+
+static bool layer_exists(const struct image_store *s, struct str layer)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%.*s", s->layers_dir, STR_ARG(layer));
+    return access(path, F_OK) == 0;
+}
+
+// Known, and not removed by another process meanwhile.
+static bool layer_there(struct image_store *s, struct str name)
+{
+    pthread_mutex_lock(&s->lock);
+    // Another process may have removed it.
+    bool there = map_has(&s->sizes, name) && layer_exists(s, name);
+    pthread_mutex_unlock(&s->lock);
+    return there;
+}
+
+// The layer is fetched without a lock (it may come slowly) and unpacked with one, if nobody else
+// has done so meanwhile.
+static int layer_need(struct image_store *s, struct arena *a, const struct image_assembly *x,
+                      struct str diff_id, const struct str *names, size_t i, struct err *e)
+{
+    struct image_source *packed;
+    struct str expected = STR_NULL;
+
+    if (layer_there(s, names[i]))
+        return 0;
+    int r = x->layer_open(x->ctx, i, &packed, &expected, e);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&s->unpack_lock);
+    if (layer_there(s, names[i])) {
+        image_source_done(packed);
+    } else {
+        uint64_t *bytes = mem_zalloc(sizeof *bytes);
+        r = layer_make(s, a, packed, expected, diff_id, names, i, bytes, e);
+        pthread_mutex_lock(&s->lock);
+        if (r == 0)
+            bytes = map_set(&s->sizes, names[i], bytes);
+        pthread_mutex_unlock(&s->lock);
+        free(bytes);
+    }
+    pthread_mutex_unlock(&s->unpack_lock);
     return r;
 }
 
@@ -707,13 +762,6 @@ static int publish(struct image_store *s, struct arena *a, const struct image_as
     return 0;
 }
 
-static bool layer_exists(const struct image_store *s, struct str layer)
-{
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%.*s", s->layers_dir, STR_ARG(layer));
-    return access(path, F_OK) == 0;
-}
-
 int image_store_assemble(struct image_store *s, struct arena *a, const struct image_assembly *x,
                          struct runtime_image *ret, struct err *e)
 {
@@ -736,22 +784,8 @@ int image_store_assemble(struct image_store *s, struct arena *a, const struct im
             arena_str(a, chain_next(a, &chain, config.diff_ids[i]));
 
     image_store_hold(s);
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        pthread_mutex_lock(&s->unpack_lock);
-        pthread_mutex_lock(&s->lock);
-        // Another process may have removed it.
-        bool there = map_has(&s->sizes, lowest_first[i]) && layer_exists(s, lowest_first[i]);
-        pthread_mutex_unlock(&s->lock);
-        uint64_t *bytes = mem_zalloc(sizeof *bytes);
-        if (!there)
-            r = layer_make(s, a, x, config.diff_ids[i], lowest_first, i, bytes, e);
-        pthread_mutex_lock(&s->lock);
-        if (!there && r == 0)
-            bytes = map_set(&s->sizes, lowest_first[i], bytes);
-        pthread_mutex_unlock(&s->lock);
-        free(bytes);
-        pthread_mutex_unlock(&s->unpack_lock);
-    }
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = layer_need(s, a, x, config.diff_ids[i], lowest_first, i, e);
     if (r == 0 && x->manifest.n)
         r = blob_write(s, x->manifest, hex, e);
     if (r == 0)

@@ -162,6 +162,13 @@ static struct event *event_add(struct link *l, int what)
     return v;
 }
 
+static void event_free(struct event *v)
+{
+    free(v->strings[0]);
+    free(v->strings[1]);
+    free(v);
+}
+
 static void event_run(struct link *l, struct event *v)
 {
     const struct link_handler *h = &l->handler;
@@ -178,9 +185,7 @@ static void event_run(struct link *l, struct event *v)
              str_to_u64(str_of(v->strings[0]), &session) &&
              str_to_i64(str_of(v->strings[1]), &code))
         h->session_end(h->ctx, session, (int)code);
-    free(v->strings[0]);
-    free(v->strings[1]);
-    free(v);
+    event_free(v);
 }
 
 static void *dispatch(void *arg)
@@ -349,6 +354,8 @@ void link_free(struct link *l)
     pthread_cond_broadcast(&l->changed);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->dispatcher, NULL);
+    for (struct list *node; (node = list_pop(&l->events));) // what came after it had ended
+        event_free(container_of(node, struct event, node));
     if (l->fd >= 0)
         close(l->fd);
     pthread_mutex_destroy(&l->lock);
