@@ -30,18 +30,9 @@ static int namespace_lifecycle(struct op *op, struct err *e)
     return -403;
 }
 
-int op_admit_delete(struct op *op, struct err *e)
-{
-    static const char *const kept[] = {"default", "kube-system", "kube-public"};
-    for (size_t i = 0; op_is(op, "", "namespaces") && i < sizeof kept / sizeof *kept; i++)
-        if (str_eqc(op->name, kept[i]))
-            return api_forbidden(e, op->kind, op->name, "this namespace may not be deleted");
-    return OP_NEXT;
-}
-
 // ---- NodeRestriction: an agent touches its own node, its own pods and its own lease
 
-static bool is_node(const struct op *op, struct str *ret_name)
+bool op_node(const struct op *op, struct str *ret_name)
 {
     const struct identity *who = &op->call->identity;
     struct str prefix = STR("system:node:");
@@ -58,7 +49,7 @@ static bool is_node(const struct op *op, struct str *ret_name)
 static int node_restriction(struct op *op, struct err *e)
 {
     struct str node;
-    if (!is_node(op, &node))
+    if (!op_node(op, &node))
         return 0;
     if (op_is(op, "", "nodes") && !str_eq(op->name, node))
         return api_forbidden(e, op->kind, op->name,
@@ -86,6 +77,26 @@ static int node_restriction(struct op *op, struct err *e)
                              "\"%.*s\" can only create mirror pods",
                              STR_ARG(node));
     return 0;
+}
+
+int op_admit_delete(struct op *op, struct err *e)
+{
+    static const char *const kept[] = {"default", "kube-system", "kube-public"};
+    for (size_t i = 0; op_is(op, "", "namespaces") && i < sizeof kept / sizeof *kept; i++)
+        if (str_eqc(op->name, kept[i]))
+            return api_forbidden(e, op->kind, op->name, "this namespace may not be deleted");
+    struct str node;
+    if (!op_node(op, &node))
+        return OP_NEXT;
+    if (op_is(op, "", "nodes") && !str_eq(op->name, node))
+        return api_forbidden(e, op->kind, op->name,
+                             "node \"%.*s\" is not allowed to delete node \"%.*s\"", STR_ARG(node),
+                             STR_ARG(op->name));
+    if (op_is(op, "", "pods") && !str_eq(value_str_at(op->old, "spec.nodeName"), node))
+        return api_forbidden(e, op->kind, op->name,
+                             "node \"%.*s\" can only delete pods with spec.nodeName set to itself",
+                             STR_ARG(node));
+    return OP_NEXT;
 }
 
 // ---- TaintNodesByCondition: a new node takes pods once it has shown itself ready

@@ -1,7 +1,9 @@
 // Building the server out of its parts, and taking it apart. See apiserver.h; call.c has the way of
 // a call.
 #include "apiserver/bootstrap_cluster.h"
+#include "apiserver/expiry.h"
 #include "apiserver/http.h"
+#include "apiserver/proxy.h"
 #include "apiserver/ranges.h"
 
 static void copy_options(struct apiserver *s, const struct apiserver_options *opt)
@@ -47,6 +49,8 @@ int apiserver_new(const struct apiserver_options *opt, struct apiserver **ret, s
     if (r >= 0) {
         s->authz = authz_new(s->cache);
         s->authn = authn_new(s->env, s->cache, s->tokens);
+        s->expiry = expiry_new(s->cache, s->env);
+        s->refusals = refusals_new();
         s->handler = http_face(s);
         r = bootstrap_cluster(s, e);
     }
@@ -69,6 +73,8 @@ void apiserver_free(struct apiserver *s)
     if (s->authz)
         authz_free(s->authz);
     ranges_free(s->ranges);
+    expiry_free(s->expiry);
+    refusals_free(s->refusals);
     cache_free(s->cache);
     if (s->tokens)
         token_signer_free(s->tokens);

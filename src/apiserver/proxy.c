@@ -12,13 +12,26 @@
 // A relay lives until both its ends have told that they are gone, and is freed from a task of the
 // loop, never from within a callback of one of them.
 #include "apiserver/proxy.h"
-#include "base/map.h"
 #include "object/json.h"
 #include "wire/http_client.h"
 #include "wire/websocket.h"
+#include <pthread.h>
 
 #define ERROR_BODY_MAX 4096
 #define IDLE_NS        ((uint64_t)4 * 3600 * 1000000000)
+
+// The last refusals, for clients that ask again in another way.
+#define REFUSALS     16
+#define REFUSAL_KEEP ((uint64_t)10 * 1000000000)
+struct refusals {
+    pthread_mutex_t lock; // guards all; held for copies of a few hundred bytes
+    struct refused {
+        uint64_t key, mono;
+        int status;
+        char text[512];
+    } last[REFUSALS];
+    size_t next;
+};
 
 struct relay {
     struct http_life life;
@@ -31,7 +44,8 @@ struct relay {
     bool connecting, started, freeing;
     int status; // of a refusal
     struct buf refusal;
-    struct str protocol; // of both WebSockets: a literal
+    struct str protocol; // of both WebSockets: a literal; STR_NULL: plain HTTP
+    struct str url;      // in c->arena
 };
 
 // ---- where to
@@ -250,6 +264,52 @@ static struct relay *relay_new(struct http_ctx *c, struct err *e)
     return r;
 }
 
+struct refusals *refusals_new(void)
+{
+    struct refusals *f = mem_zalloc(sizeof *f);
+    pthread_mutex_init(&f->lock, NULL);
+    return f;
+}
+
+void refusals_free(struct refusals *f)
+{
+    if (f)
+        pthread_mutex_destroy(&f->lock);
+    free(f);
+}
+
+static uint64_t refusal_key(const struct http_ctx *c)
+{
+    return str_hash(http_request(c->x)->target) * 31 + str_hash(c->call.identity.user);
+}
+
+static void refusal_keep(struct http_ctx *c, int status, struct str text)
+{
+    struct refusals *f = c->server->refusals;
+    pthread_mutex_lock(&f->lock);
+    struct refused *into = &f->last[f->next++ % REFUSALS];
+    *into =
+        (struct refused){.key = refusal_key(c), .mono = env_mono(c->server->env), .status = status};
+    snprintf(into->text, sizeof into->text, "%.*s", STR_ARG(text));
+    pthread_mutex_unlock(&f->lock);
+}
+
+static bool refusal_repeat(struct http_ctx *c, struct err *e)
+{
+    struct refusals *f = c->server->refusals;
+    uint64_t key = refusal_key(c), now = env_mono(c->server->env);
+    bool found = false;
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < REFUSALS && !found; i++) {
+        const struct refused *r = &f->last[i];
+        found = r->status && r->key == key && now - r->mono < REFUSAL_KEEP;
+        if (found)
+            err_set(e, err_reason_from_http(r->status), "%s", r->text);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return found;
+}
+
 // The agent said no, or could not be reached.
 static void refuse(struct relay *r, int status, struct str text)
 {
@@ -257,6 +317,8 @@ static void refuse(struct relay *r, int status, struct str text)
     if (!r->x || r->started)
         return;
     r->started = true;
+    if (r->protocol.n)
+        refusal_keep(r->c, status, text);
     err_set(&e, err_reason_from_http(status), "%.*s", STR_ARG(str_trim(text)));
     reply_error(r->c, &e);
 }
@@ -326,7 +388,7 @@ static void on_end(struct http_call *call, const struct err *e)
     else if (r->x && r->started)
         http_finish(r->x);
     else if (r->x && e)
-        refuse(r, 500, str_of(e->message));
+        refuse(r, 500, arena_printf(&r->c->arena, "Get \"%.*s\": %s", STR_ARG(r->url), e->message));
     else if (r->x)
         refuse(r, r->status, refusal_text(r));
     maybe_free(r);
@@ -344,6 +406,7 @@ static void relay_http(struct http_ctx *c, struct str url)
     }
     struct http_call_handler h = handler;
     h.ctx = r;
+    r->url = url;
     r->call =
         http_call_start(r->client, &(struct http_call_request){.method = "GET", .url = url}, &h);
 }
@@ -421,7 +484,11 @@ static void on_open(void *ctx, struct websocket *w, struct str protocol, const s
     r->to_node = w;
     if (!w) {
         int code = e ? -err_code(e) : 500;
-        refuse(r, code >= 400 ? code : 500, e ? str_of(e->message) : STR("the node agent refused"));
+        const char *why = e ? e->message : "the node agent refused";
+        // What the agent says is passed on; that it cannot be reached is our own finding.
+        refuse(r, code >= 400 ? code : 500,
+               code == 500 ? arena_printf(&r->c->arena, "error dialing backend: %s", why)
+                           : str_of(why));
     } else if (!r->x) {
         websocket_close(w, 1000, STR_NULL);
     } else {
@@ -456,18 +523,19 @@ static void relay_websocket(struct http_ctx *c, const char *what,
 {
     const struct http_request *q = http_request(c->x);
     _cleanup_err_ struct err e = ERR_INIT;
-    struct str url, protocol;
+    struct str url, protocol = STR_NULL;
     struct relay *r = NULL;
-    if (str_starts(http_header(q, "upgrade"), STR("SPDY")))
+    bool spdy = str_starts(http_header(q, "upgrade"), STR("SPDY"));
+    if (spdy && !refusal_repeat(c, &e) && container_url(c, what, query, &url, &e) >= 0)
         err_set(&e, ERR_BAD_REQUEST,
                 "this server supports %s over WebSocket only; use kubectl 1.31 or later", what);
-    else if (!websocket_requested(q))
+    else if (!spdy && !websocket_requested(q))
         err_set(&e, ERR_BAD_REQUEST, "Upgrade request required");
-    else if (!choose_protocol(q, &protocol))
+    else if (!spdy && !choose_protocol(q, &protocol))
         err_set(&e, ERR_BAD_REQUEST,
                 "none of the subprotocols that the client offers is supported: v5.channel.k8s.io, "
                 "v4.channel.k8s.io");
-    else if (container_url(c, what, query, &url, &e) >= 0)
+    else if (!spdy && container_url(c, what, query, &url, &e) >= 0)
         r = relay_new(c, &e);
     if (!r) {
         reply_error(c, &e);

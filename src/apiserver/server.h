@@ -6,6 +6,8 @@
 #include "apiserver/cache.h"
 
 struct ranges; // ranges.h: Service addresses and node ports
+struct expiry;
+struct refusals;
 
 struct apiserver {
     struct apiserver_options opt;
@@ -18,6 +20,8 @@ struct apiserver {
     struct authn *authn;
     struct authz *authz;
     struct ranges *ranges;
+    struct expiry *expiry;       // expiry.h: old events go
+    struct refusals *refusals;   // proxy.h
     struct tls_client *node_tls; // towards node agents; NULL without a pki
     struct http_handler handler;
     int64_t started; // real, ns
@@ -100,6 +104,8 @@ int op_next_victim(struct op *op, struct err *e);
 int op_victim_gone(struct op *op, struct err *e);
 int op_admit(struct op *op, struct err *e);        // admission.c
 int op_admit_delete(struct op *op, struct err *e); // admission.c
+// The node that calls, if it is one (system:node:NAME in system:nodes).
+bool op_node(const struct op *op, struct str *ret_name);
 
 // Adds a write to the operation's transaction; keys and values live in op->a or in objects it
 // holds.

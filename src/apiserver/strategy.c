@@ -1,5 +1,6 @@
 // The table of kinds with ways of their own, and those ways that are too short for a file each.
 #include "apiserver/strategy.h"
+#include "apiserver/expiry.h"
 #include "object/selector.h"
 
 static struct value *part(struct op *op, struct value *v, const char *key)
@@ -179,15 +180,21 @@ static int crd_create(struct op *op, struct err *e)
     (void)e;
     struct arena *a = op->a;
     const struct value *versions = value_at(op->new, "spec.versions");
-    struct value *stored = value_array(a), *names = value_object(a);
+    struct value *stored = value_array(a);
     value_each_item (versions, v)
         if (value_bool_at(v, "storage", false))
             value_push(a, stored, value_str(a, value_str_at(v, "name")));
-    value_setc(a, names, "plural", value_strc(a, ""));
-    value_setc(a, names, "kind", value_strc(a, ""));
     value_set_at(a, op->new, "status.conditions", value_array(a));
-    value_set_at(a, op->new, "status.acceptedNames", names);
     value_set_at(a, op->new, "status.storedVersions", stored);
+    return 0;
+}
+
+// ---- events: they go after an hour
+
+static int event_finish(struct op *op, struct err *e)
+{
+    (void)e;
+    expiry_collect(op->server->expiry, op);
     return 0;
 }
 
@@ -209,6 +216,9 @@ static const struct strategy namespaces = {
     .prepare_update = namespace_update,
     .grace = namespace_grace,
 };
+static const struct strategy events = {.group = "", .resource = "events", .finish = event_finish};
+static const struct strategy new_events = {
+    .group = "events.k8s.io", .resource = "events", .finish = event_finish};
 static const struct strategy volumes = {
     .group = "", .resource = "persistentvolumes", .prepare_create = volume_create};
 static const struct strategy claims = {
@@ -243,9 +253,23 @@ static const struct strategy definitions = {
 };
 
 static const struct strategy *const strategies[] = {
-    &strategy_pods, &strategy_services, &nodes,        &namespaces,          &volumes,
-    &claims,        &controllers,       &replicasets,  &statefulsets,        &jobs,
-    &roles,         &clusterroles,      &rolebindings, &clusterrolebindings, &certificate_requests,
+    &strategy_pods,
+    &strategy_services,
+    &nodes,
+    &namespaces,
+    &volumes,
+    &claims,
+    &controllers,
+    &replicasets,
+    &statefulsets,
+    &jobs,
+    &roles,
+    &clusterroles,
+    &events,
+    &new_events,
+    &rolebindings,
+    &clusterrolebindings,
+    &certificate_requests,
     &definitions,
 };
 

@@ -452,6 +452,10 @@ static int token_create(struct op *op, struct err *e)
     const struct value *ref = value_at(op->data, "spec.boundObjectRef");
     if (ref && (r = bound_object(op, ref, &claims, e)) < 0)
         return r;
+    struct str node;
+    if (op_node(op, &node) && !str_eq(claims.node_name, node))
+        return api_forbidden(e, op->kind, op->name,
+                             "node requested token bound to a pod scheduled on a different node");
     if (!n) {
         struct value *all = value_array(a);
         value_push(a, all, value_str(a, op->server->issuer));

@@ -416,6 +416,30 @@ static void test_events_two_views(void **state)
     assert_int_equal(f->call.answer.nitems, 1);
 }
 
+static void test_events_expire(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 12; i++) {
+        struct str text = arena_printf(
+            &f->a, "{'metadata':{'name':'e%d'},'involvedObject':{'namespace':'default'}}", i);
+        create(f, "events", "default", arena_cstr(&f->a, text));
+        env_sim_advance(f->env, 30 * 60 * NS_PER_S);
+    }
+    // Those of the last hour, and no more.
+    request(f, VERB_LIST, "events", NULL, NULL);
+    run_ok(f);
+    assert_int_equal(f->call.answer.nitems, 3);
+    // One that is written again lives on.
+    patch(f, "events", "default", "e10", PATCH_TYPE_MERGE, "{'count':2}");
+    env_sim_advance(f->env, 45 * 60 * NS_PER_S);
+    create(f, "events", "default",
+           "{'metadata':{'name':'z'},'involvedObject':{'namespace':'default'}}");
+    request(f, VERB_LIST, "events", NULL, NULL);
+    run_ok(f);
+    assert_int_equal(f->call.answer.nitems, 2);
+    assert_true(str_eqc(object_name(f->call.answer.items[0]), "e10"));
+}
+
 static void test_autoscaler_two_versions(void **state)
 {
     struct fixture *f = *state;
@@ -465,10 +489,19 @@ static void test_nodes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_pod_create), T(test_binding),           T(test_pod_deletion),
-        T(test_eviction),   T(test_service_addresses), T(test_namespaces),
-        T(test_scale),      T(test_reviews),           T(test_escalation),
-        T(test_limits),     T(test_events_two_views),  T(test_autoscaler_two_versions),
+        T(test_pod_create),
+        T(test_binding),
+        T(test_pod_deletion),
+        T(test_eviction),
+        T(test_service_addresses),
+        T(test_namespaces),
+        T(test_scale),
+        T(test_reviews),
+        T(test_escalation),
+        T(test_limits),
+        T(test_events_two_views),
+        T(test_events_expire),
+        T(test_autoscaler_two_versions),
         T(test_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
