@@ -20,6 +20,13 @@ struct decode {
     const struct field *field;
 };
 
+static void add_name(struct buf *path, struct str name)
+{
+    if (path->n)
+        buf_char(path, '.');
+    buf_str(path, name);
+}
+
 // Go's name of the field's type.
 static void go_type(struct buf *b, const struct field *f, bool item)
 {
@@ -258,8 +265,8 @@ static int decode_field(struct decode *d, const struct field *f, struct value *v
     size_t mark = d->path.n, fields_mark = d->fields.n;
     for (uint32_t i = 0; i < v->n && !rc; i++) {
         struct member *m = &v->members[i];
-        buf_printf(&d->path, ".%.*s", STR_ARG(m->key));
-        buf_printf(&d->fields, ".%.*s", STR_ARG(m->key));
+        add_name(&d->path, m->key);
+        add_name(&d->fields, m->key);
         d->owner = owner;
         d->field = f;
         if (f->flags & FIELD_LIST_OF_LIST) {
@@ -290,9 +297,9 @@ static int decode_object(struct decode *d, const struct type *type, struct value
         if (!rc && f && m.value->kind == VALUE_NULL && f->kind != FIELD_ANY)
             continue; // absent
         if (!rc && (f || d->unknown)) {
-            buf_printf(&d->path, "%s%.*s", mark ? "." : "", STR_ARG(m.key));
+            add_name(&d->path, m.key);
             if (f) {
-                buf_printf(&d->fields, "%s%.*s", fields_mark ? "." : "", STR_ARG(m.key));
+                add_name(&d->fields, m.key);
                 d->owner = type;
                 rc = decode_field(d, f, m.value, depth);
             } else if (!type->preserve_unknown) {
