@@ -121,14 +121,15 @@ struct outcome {
     bool failed, full;
 };
 
-// Runs transactions from `from` on, until the end or a failure. What was refused for want of space
-// is tried again, which must succeed (one fault is planted at most).
-static struct outcome run(struct store *s, struct workload *w, size_t from, bool stop_when_full)
+// Runs transactions from `from` to before `until`, or to a failure. What was refused for want of
+// space is tried again, which must succeed (one fault is planted at most).
+static struct outcome run(struct store *s, struct workload *w, size_t from, size_t until,
+                          bool stop_when_full)
 {
     struct outcome o = {.acknowledged = from};
-    while (o.acknowledged < TXNS && !o.failed && !(stop_when_full && o.full)) {
+    while (o.acknowledged < until && !o.failed && !(stop_when_full && o.full)) {
         size_t first = o.acknowledged, n = w->batch[first];
-        n = n < TXNS - first ? n : TXNS - first;
+        n = n < until - first ? n : until - first;
         struct batch b = {.store = s, .steps = &w->steps[first], .n = n, .left = n};
         b.start = (struct store_txn){.complete = batch_start, .ctx = &b};
         completion_init(&b.done);
@@ -217,20 +218,31 @@ enum lose {
     LOSE_WHEN_FULL, // right after the first refusal for want of space
 };
 
-// One life with a fault, one after it with a crash at its end, and a last look.
+// One life with a fault (after another one and a crash, where `second_life`), one after it with a
+// crash at its end, and a last look.
 static void one_fault(struct workload *w, uint64_t seed, enum fault fault, int errnum,
-                      uint64_t index, enum lose lose)
+                      uint64_t index, enum lose lose, bool second_life)
 {
     struct crash_disk d;
     struct outcome o = {0};
+    struct store *s;
+    size_t from = 0;
     remove_checkpoint();
     crash_disk_init(&d, seed ^ index * 0x9e3779b97f4a7c15u);
+    if (second_life) {
+        s = open_on(&d, NULL);
+        assert_int_equal(run(s, w, 0, TXNS / 2, false).acknowledged, TXNS / 2);
+        store_close(s);
+        crash_disk_restart(&d);
+        o.acknowledged = TXNS / 2;
+    }
     d.fault = fault;
     d.fault_errno = errnum;
-    d.fault_at = index;
-    struct store *s = open_on(&d, NULL);
+    d.fault_at = d.operations + index;
+    s = open_on(&d, NULL);
     if (s) {
-        o = run(s, w, 0, lose == LOSE_WHEN_FULL);
+        from = verify(s, w, o.acknowledged, index);
+        o = run(s, w, from, TXNS, lose == LOSE_WHEN_FULL);
         store_close(s);
     }
     if (lose != LOSE_NOTHING)
@@ -246,7 +258,7 @@ static void one_fault(struct workload *w, uint64_t seed, enum fault fault, int e
     if (o.full && lose == LOSE_WHEN_FULL && n != o.acknowledged)
         fail_msg("fault at operation %lu: what was refused for want of space is there",
                  (unsigned long)index);
-    o = run(s, w, n, false);
+    o = run(s, w, n, TXNS, false);
     assert_false(o.failed || o.full);
     assert_int_equal(o.acknowledged, TXNS);
     store_close(s);
@@ -270,7 +282,7 @@ static uint64_t seeds(void)
 }
 
 // The fault is moved along until a run ends before it is reached.
-static void each_operation(enum fault fault, int errnum, enum lose lose)
+static void each_operation(enum fault fault, int errnum, enum lose lose, bool second_life)
 {
     static struct workload w;
     uint64_t all = seeds();
@@ -280,13 +292,13 @@ static void each_operation(enum fault fault, int errnum, enum lose lose)
         remove_checkpoint();
         crash_disk_init(&d, seed);
         struct store *s = open_on(&d, NULL);
-        assert_int_equal(run(s, &w, 0, false).acknowledged, TXNS);
+        assert_int_equal(run(s, &w, 0, TXNS, false).acknowledged, TXNS);
         store_close(s);
         uint64_t operations = d.operations;
         crash_disk_done(&d);
         assert_true(operations > TXNS);
         for (uint64_t index = 0; index <= operations; index++)
-            one_fault(&w, seed, fault, errnum, index, lose);
+            one_fault(&w, seed, fault, errnum, index, lose, second_life);
         workload_free(&w);
     }
 }
@@ -294,37 +306,57 @@ static void each_operation(enum fault fault, int errnum, enum lose lose)
 static void crash_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_CRASH, 0, LOSE_AT_END);
+    each_operation(FAULT_CRASH, 0, LOSE_AT_END, false);
 }
 
 static void eio_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, EIO, LOSE_NOTHING);
+    each_operation(FAULT_ERROR, EIO, LOSE_NOTHING, false);
 }
 
 static void eio_then_crash(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, EIO, LOSE_AT_END);
+    each_operation(FAULT_ERROR, EIO, LOSE_AT_END, false);
 }
 
 static void enospc_at_each_operation(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, ENOSPC, LOSE_NOTHING);
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_NOTHING, false);
 }
 
 static void enospc_then_crash(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, ENOSPC, LOSE_AT_END);
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_AT_END, false);
 }
 
 static void refused_is_not_written(void **state)
 {
     (void)state;
-    each_operation(FAULT_ERROR, ENOSPC, LOSE_WHEN_FULL);
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_WHEN_FULL, false);
+}
+
+// The same in a life that begins with recovery, so that each of its operations fails as well.
+static void crash_in_recovery(void **state)
+{
+    (void)state;
+    each_operation(FAULT_CRASH, 0, LOSE_AT_END, true);
+}
+
+static void eio_in_recovery(void **state)
+{
+    (void)state;
+    each_operation(FAULT_ERROR, EIO, LOSE_NOTHING, true);
+    each_operation(FAULT_ERROR, EIO, LOSE_AT_END, true);
+}
+
+static void enospc_in_recovery(void **state)
+{
+    (void)state;
+    each_operation(FAULT_ERROR, ENOSPC, LOSE_AT_END, true);
 }
 
 // A disk that stays full for a while: writes are refused, reads are served, and when space returns
@@ -344,12 +376,12 @@ static void full_for_a_while(void **state)
             pthread_mutex_lock(&d.lock);
             d.full = true;
             pthread_mutex_unlock(&d.lock);
-            struct outcome o = run(s, &w, n, true);
+            struct outcome o = run(s, &w, n, TXNS, true);
             assert_true(o.full && !o.failed);
             assert_true(times == 0 || !sparse || o.acknowledged == n);
             n = verify(s, &w, o.acknowledged, 0);
             assert_int_equal(n, o.acknowledged);
-            o = run(s, &w, n, true); // still
+            o = run(s, &w, n, TXNS, true); // still
             assert_true(o.full && o.acknowledged == n);
             pthread_mutex_lock(&d.lock);
             d.full = false;
@@ -358,7 +390,7 @@ static void full_for_a_while(void **state)
             step->txn = (struct store_txn){.writes = step->writes, .nwrites = step->n};
             assert_int_equal(store_txn_wait(s, &step->txn), STORE_OK);
         }
-        assert_int_equal(run(s, &w, n, false).acknowledged, TXNS);
+        assert_int_equal(run(s, &w, n, TXNS, false).acknowledged, TXNS);
         store_close(s);
         crash_disk_restart(&d);
         s = open_on(&d, NULL);
@@ -398,7 +430,8 @@ int main(void)
         cmocka_unit_test(crash_at_each_operation), cmocka_unit_test(eio_at_each_operation),
         cmocka_unit_test(eio_then_crash),          cmocka_unit_test(enospc_at_each_operation),
         cmocka_unit_test(enospc_then_crash),       cmocka_unit_test(refused_is_not_written),
-        cmocka_unit_test(full_for_a_while),
+        cmocka_unit_test(full_for_a_while),        cmocka_unit_test(crash_in_recovery),
+        cmocka_unit_test(eio_in_recovery),         cmocka_unit_test(enospc_in_recovery),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
