@@ -4,6 +4,7 @@
 // As in the server, calls from outside only change state; callbacks are made and things freed in a
 // turn of the connection or of the call.
 #pragma once
+#include "base/buf.h"
 #include "wire/http_client.h"
 #include "wire/http_parse.h"
 #include "wire/raw_private.h"

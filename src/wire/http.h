@@ -7,7 +7,7 @@
 //     http_read_body(x, max, fn)     -> fn(x, body) when whole; over max: 413 is answered for you
 //     http_respond(x, …)             -> a whole answer at once
 //     http_start(x, …), http_send(x, …), http_finish(x) -> a stream (watch, logs)
-//     http_upgrade_websocket(x, …)   -> the connection becomes a WebSocket (websocket.h)
+//     websocket_accept(x, …)         -> the connection becomes a WebSocket (websocket.h)
 //   on_close(x)               called exactly once at the end, whatever happened; x is gone after it
 //
 // Memory: each exchange has an arena that lives until on_close. Views in it point there.

@@ -391,8 +391,9 @@ void h2_output(struct http_conn *c)
         outq_add(&c->s.out, p, (size_t)n);
     }
     // Frames may wait for the queue (send_body), so "nothing more" counts only when it is empty.
+    // The GOAWAY says why: with input unread, closing at once would destroy it on its way.
     if (!c->s.out.n && !nghttp2_session_want_read(c->h2) && !nghttp2_session_want_write(c->h2))
-        c->closing = true;
+        c->closing = c->linger = true;
 }
 
 void h2_idle(struct http_conn *c)

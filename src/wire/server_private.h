@@ -6,6 +6,7 @@
 // of the connection (conn_turn), made from an event or put off to the end of the loop's turn, is
 // the only place where callbacks are made, bytes written and things freed.
 #pragma once
+#include "base/buf.h"
 #include "wire/http.h"
 #include "wire/http_parse.h"
 #include "wire/raw_private.h"

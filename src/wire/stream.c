@@ -5,17 +5,80 @@
 // record that the kernel did not take must be offered to OpenSSL again with the same bytes in
 // front; the queue only grows at its end, so that holds by itself.
 //
+// OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE when the peer is gone.
+// Ignoring the signal would be inherited by every program that we start; so the BIO here is our
+// own, with MSG_NOSIGNAL.
+//
 // One flush writes at most FLUSH_MAX, so that one fast reader of a large answer does not hold the
 // loop; level-triggered epoll brings it back.
 #include "wire/stream.h"
 #include "base/err.h"
 #include <errno.h>
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { RECORD = 16 << 10, FLUSH_MAX = 512 << 10, IOVS = 64 };
+
+// --- the BIO
+
+static BIO_METHOD *method;
+static pthread_once_t method_once = PTHREAD_ONCE_INIT;
+
+static int bio_result(BIO *bio, ssize_t n, int retry)
+{
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_flags(bio, retry | BIO_FLAGS_SHOULD_RETRY);
+    return n < 0 ? -1 : (int)n;
+}
+
+static int bio_write(BIO *bio, const char *p, int n)
+{
+    BIO_clear_retry_flags(bio);
+    return bio_result(bio, send((int)(intptr_t)BIO_get_data(bio), p, (size_t)n, MSG_NOSIGNAL),
+                      BIO_FLAGS_WRITE);
+}
+
+static int bio_read(BIO *bio, char *p, int n)
+{
+    BIO_clear_retry_flags(bio);
+    ssize_t got = recv((int)(intptr_t)BIO_get_data(bio), p, (size_t)n, 0);
+    if (got == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+    return bio_result(bio, got, BIO_FLAGS_READ);
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *p)
+{
+    (void)number, (void)p;
+    if (command == BIO_CTRL_EOF)
+        return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static void method_make(void)
+{
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "coracle socket");
+    BUG_ON(!method);
+    BIO_meth_set_write(method, bio_write);
+    BIO_meth_set_read(method, bio_read);
+    BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+static void attach(SSL *ssl, int fd)
+{
+    pthread_once(&method_once, method_make);
+    BIO *bio = BIO_new(method);
+    BUG_ON(!bio);
+    BIO_set_data(bio, (void *)(intptr_t)fd);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+}
+
+// --- life
 
 static void ready(struct loop_fd *f, unsigned events)
 {
@@ -30,7 +93,7 @@ void stream_init(struct stream *s, struct loop *l, int fd, SSL *ssl,
     s->fd.fn = ready;
     s->fd.fd = fd;
     if (ssl)
-        SSL_set_fd(ssl, fd);
+        attach(ssl, fd);
 }
 
 void stream_done(struct stream *s)

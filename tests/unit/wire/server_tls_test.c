@@ -1,5 +1,7 @@
 // TLS and HTTP/2, judged by other people's clients: curl, openssl s_client, h2load.
 #include "fixture.h"
+#include "wire/stream.h"
+#include "wire/tls_private.h"
 #include <sys/wait.h>
 
 static struct test_server t;
@@ -188,6 +190,31 @@ static void load(void **state)
     test_until(t.stats.open == 0);
 }
 
+// A peer that is gone is an error, not a signal: the program, and what it starts, keep SIGPIPE's
+// default.
+static void no_sigpipe(void **state)
+{
+    (void)state;
+    struct tls_client *c;
+    struct loop *l = loop_new(env_system());
+    struct stream s;
+    int pair[2];
+    assert_int_equal(tls_client_new(STR_NULL, STR_NULL, STR_NULL, true, &c, NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    close(pair[1]);
+    stream_init(&s, l, pair[0], tls_client_session(c, STR("localhost")), NULL);
+    assert_int_equal(stream_handshake(&s), -EPIPE);
+    stream_done(&s);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    close(pair[1]);
+    stream_init(&s, l, pair[0], NULL, NULL);
+    outq_add(&s.out, "x", 1);
+    assert_int_equal(stream_flush(&s), -EPIPE);
+    stream_done(&s);
+    tls_client_free(c);
+    loop_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +223,7 @@ int main(void)
         cmocka_unit_test(client_certificates),
         cmocka_unit_test(old_and_plain_are_refused),
         cmocka_unit_test(load),
+        cmocka_unit_test(no_sigpipe),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
