@@ -100,9 +100,8 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str na
                                    address >> 8 & 255, address & 255, c->bits);
     struct value *patch = value_object(a), *list = value_array(a);
     value_push(a, list, value_str(a, cidr));
-    // The version read: another writer may have given the node its part meanwhile.
-    value_set_at(a, patch, "metadata.resourceVersion",
-                 value_str(a, arena_printf(a, "%llu", (unsigned long long)o->revision)));
+    // No version: once it is set, the API server lets nobody change it.
+    value_set_at(a, patch, "metadata.uid", value_str(a, meta_uid(object_tree(a, o))));
     value_set_at(a, patch, "spec.podCIDR", value_str(a, cidr));
     value_set_at(a, patch, "spec.podCIDRs", list);
     _cleanup_err_ struct err why = ERR_INIT;

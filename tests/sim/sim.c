@@ -175,6 +175,7 @@ void sim_node(struct sim *s, const char *name, const char *resources)
     renew(s, n);
     n->beat.fn = beat;
     loop_timer_in(s->loop, &n->beat, 10 * NS_PER_S);
+    loop_run_until_idle(s->loop, 0); // what a node is born tainted with goes before the test goes on
 }
 
 void sim_node_silence(struct sim *s, const char *name, bool silent)
@@ -248,6 +249,8 @@ struct sim *sim_new(const struct sim_options *opt)
     informers_start(s->informers);
     loop_run_until_idle(s->loop, 0);
     assert_true(synced);
+    if (opt->no_controllers) // what the namespace would have been given
+        sim_create(s, "kind: ServiceAccount\napiVersion: v1\nmetadata: {name: default}\n");
     return s;
 }
 
