@@ -10,6 +10,9 @@
 static void retry(struct pod_sync *s, const char *what, const struct err *e)
 {
     struct pod_worker *w = s->w;
+    if (!w->retry_delay) // once per trouble
+        log_warn("node", "pod could not be taken down yet pod=%s/%s step=\"%s\" error=\"%s\"",
+                 w->ns, w->name, what, e->message ? e->message : "");
     w->retry_delay = !w->retry_delay                  ? RETRY_FIRST
                      : w->retry_delay * 2 > RETRY_MAX ? RETRY_MAX
                                                       : w->retry_delay * 2;

@@ -1,4 +1,5 @@
 // One node in a test: virtual clock, API and runtime in memory, the real agent. Included by tests.
+#pragma GCC diagnostic ignored "-Wunused-function" // a test uses what it needs
 #include "base/err.h"
 #include "client/informer.h"
 #include "fake_api.c"
@@ -17,7 +18,8 @@ struct world {
     struct informers *informers;
     struct node_agent *agent;
     char dir[64];
-    const char *uid_prefix; // of pods that are put: "uid-"
+    const char *uid_prefix;   // of pods that are put: "uid-"
+    struct str cert, key, ca; // PEM: the agent serves its API where they are set
 };
 
 #define START_REAL (1767225600LL * NS_PER_S) // 2026-01-01T00:00:00Z
@@ -55,6 +57,11 @@ static void agent_up(struct world *w)
         .node_ip = STR("192.0.2.1"),
         .cluster_dns = STR("10.96.0.10"),
         .cluster_domain = STR("cluster.local"),
+        .api_port = w->cert.n ? NODE_AGENT_ANY_PORT : 0,
+        .api_address = STR("127.0.0.1"),
+        .serving_cert_pem = w->cert,
+        .serving_key_pem = w->key,
+        .client_ca_pem = w->ca,
     };
     if (node_agent_start(&o, &w->agent, &e) < 0)
         fail_msg("agent: %s", e.message);
