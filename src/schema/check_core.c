@@ -379,7 +379,7 @@ void check_event(struct check *c, const struct value *event, const struct value 
     struct str ns = value_str_at(event, "metadata.namespace");
     const struct value *object = value_getc(event, "involvedObject");
     struct str of = value_str_at(object, "namespace");
-    if (of.n ? !str_eq(of, ns) : !str_eqc(ns, "default"))
+    if (of.n ? !str_eq(of, ns) : !str_eqc(ns, "default") && !str_eqc(ns, "kube-system"))
         check_invalid(c, "involvedObject.namespace", value_getc(object, "namespace"),
                       "does not match event.namespace");
 }

@@ -149,10 +149,27 @@ void check_seccomp_profile(struct check *c, const struct value *profile, const s
                       "can only be set when seccomp type is Localhost");
 }
 
+// cpu, memory, ephemeral-storage, hugepages-…, or a name with a domain (a device).
+static void check_resource_names(struct check *c, const struct value *map, const char *field)
+{
+    value_each_field (map, m) {
+        if (str_chr(m->key, '/') >= 0 || str_eqc(m->key, "cpu") || str_eqc(m->key, "memory") ||
+            str_eqc(m->key, "ephemeral-storage") || str_starts(m->key, STR("hugepages-")))
+            continue;
+        size_t mark = check_push_key(c, field, m->key);
+        struct value *name = value_str(c->arena, m->key);
+        check_invalid(c, NULL, name, "must be a standard resource type or fully qualified");
+        check_invalid(c, NULL, name, "must be a standard resource for containers");
+        check_pop(c, mark);
+    }
+}
+
 void check_resource_requirements(struct check *c, const struct value *r, const struct value *old)
 {
     (void)old;
     const struct value *limits = value_getc(r, "limits");
+    check_resource_names(c, limits, "limits");
+    check_resource_names(c, value_getc(r, "requests"), "requests");
     value_each_field (value_getc(r, "requests"), m) {
         struct quantity request, limit;
         const struct value *l = value_get(limits, m->key);

@@ -86,6 +86,10 @@ int schema_validate(struct arena *a, const struct kind *kind, struct value *obje
 // only; "resize", "ephemeralcontainers" and "binding" allow in a pod what a plain update forbids.
 int schema_validate_subresource(struct arena *a, const struct kind *kind, struct str subresource,
                                 struct value *object, const struct value *old, struct err *e);
+// The body of a subresource that is no kind of its own (Scale, Eviction, TokenRequest): its rules,
+// not its metadata. Message and details name the body: `Scale.autoscaling "x" is invalid: …`.
+int schema_validate_body(struct arena *a, const struct subresource *subresource,
+                         struct value *object, struct err *e);
 // One string against a format; messages (without path and value) are appended to `messages`
 // (VALUE_ARRAY). True: right.
 bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,

@@ -281,10 +281,13 @@ int schema_validate_subresource(struct arena *a, const struct kind *kind, struct
                       .path = BUF_INIT};
     check_metadata(&c);
     if (str_eqc(subresource, "status")) {
-        const struct field *f = type_field(kind->type, STR("status"));
-        if (f && f->kind == FIELD_MESSAGE) {
-            size_t mark = check_push(&c, "status");
-            check_walk(&c, f->type, value_getc(object, "status"), value_getc(old, "status"));
+        static const char *const parts[] = {"metadata", "status"};
+        for (size_t i = 0; i < 2; i++) {
+            const struct field *f = type_field(kind->type, str_of(parts[i]));
+            if (!f || f->kind != FIELD_MESSAGE)
+                continue;
+            size_t mark = check_push(&c, parts[i]);
+            check_walk(&c, f->type, value_getc(object, parts[i]), value_getc(old, parts[i]));
             check_pop(&c, mark);
         }
     } else {
@@ -303,4 +306,26 @@ int schema_validate(struct arena *a, const struct kind *kind, struct value *obje
                     const struct value *old, struct err *e)
 {
     return schema_validate_subresource(a, kind, STR_NULL, object, old, e);
+}
+
+int schema_validate_body(struct arena *a, const struct subresource *subresource,
+                         struct value *object, struct err *e)
+{
+    // only the names and flags of the kind are looked at
+    const struct kind body = {.group = subresource->group,
+                              .version = subresource->version,
+                              .kind = subresource->kind,
+                              .flags = KIND_NAMESPACED,
+                              .type = subresource->type};
+    _cleanup_err_ struct err faults = ERR_INIT;
+    struct check c = {.arena = a, .kind = &body, .root = object, .e = &faults, .path = BUF_INIT};
+    BUG_ON(!subresource->type);
+    check_walk(&c, subresource->type, object, NULL);
+    buf_done(&c.path);
+    if (!c.faults)
+        return 0;
+    int code = finish(&c);
+    if (e)
+        err_move(e, &faults);
+    return code;
 }
