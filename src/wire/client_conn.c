@@ -242,6 +242,11 @@ static void read_once(struct client_conn *cc)
             call->conn = NULL;
             call_eof(call);
         }
+    } else if (n == -EPROTO && cc->s.ssl) {
+        // With TLS 1.3 the server's refusal of our certificate comes after the handshake.
+        char why[256];
+        tls_client_why(cc->s.ssl, STR(""), why, sizeof why);
+        fail(cc, EPROTO, why);
     } else if (n != -EAGAIN) {
         fail(cc, (int)-n, NULL);
     }
@@ -295,7 +300,10 @@ static void turn(struct client_conn *cc, unsigned ready)
         client_conn_free(cc);
         return;
     }
-    if (cc->s.reading && (stream_has_input(&cc->s) || (cc->in.n && cc->call)))
+    // A body or raw bytes that are kept were held back by a pause that is over; a piece of a head,
+    // on the other hand, waits for the rest.
+    bool held = cc->in.n && (cc->raw.active || (cc->call && cc->call->state == CALL_BODY));
+    if (cc->s.reading && (stream_has_input(&cc->s) || held))
         loop_defer(c->loop, &cc->deferred);
 }
 

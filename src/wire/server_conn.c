@@ -225,7 +225,7 @@ static void conn_turn(struct http_conn *c, unsigned ready)
         conn_free(c);
         return;
     }
-    if (c->s.reading && stream_has_input(&c->s))
+    if (c->s.reading && (stream_has_input(&c->s) || (c->raw.active && c->in.n)))
         loop_defer(c->s.loop, &c->deferred);
 }
 

@@ -1,6 +1,7 @@
 // The HTTP client against our server, and against peers that break the protocol.
 #include "fixture.h"
 #include "wire/http_client.h"
+#include <time.h>
 
 static struct test_server t, tls;
 static struct loop *loop; // the client's, run by the test's thread
@@ -174,6 +175,21 @@ static void over_tls(void **state)
     assert_string_equal(buf_cstr(&r.body), "nobody");
     reset(&r);
     http_client_free(c);
+
+    // A client certificate of a CA that the server does not know.
+    struct test_cert mallory = test_cert_new("mallory", orgs, NULL, &other);
+    struct tls_client *stranger;
+    assert_int_equal(
+        tls_client_new(tls.ca.cert_pem, mallory.cert_pem, mallory.key_pem, false, &stranger, NULL),
+        0);
+    c = http_client_new(loop, &(struct http_client_options){.tls = stranger});
+    run(c, &r, "GET", url(&a, "https", tls.port, "/who"), STR_NULL);
+    assert_int_equal(r.reason, ERR_UNAVAILABLE);
+    assert_contains(str_of(r.message), "tls: tlsv1 alert unknown ca");
+    reset(&r);
+    http_client_free(c);
+    tls_client_free(stranger);
+    test_cert_free(&mallory);
 
     // A server whose certificate names somebody else.
     struct tls_server *ts;
@@ -417,6 +433,27 @@ static void rude_servers(void **state)
         script_end(&s);
     }
     http_client_free(c);
+}
+
+// Half a head is waited for, not spun upon.
+static void slow_head(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct http_client *c =
+        http_client_new(loop, &(struct http_client_options){.idle_timeout_ns = NS_PER_S / 5});
+    struct script s = {.answers = {"HTTP/1.1 200 OK\r\nX: |"}};
+    struct result r = {0};
+    struct timespec before, after;
+    script_start(&s);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    run(c, &r, "GET", url(&a, "http", s.port, "/"), STR_NULL);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    assert_int_equal(r.reason, ERR_TIMEOUT);
+    assert_in_range((after.tv_sec - before.tv_sec) * NS_PER_S + after.tv_nsec - before.tv_nsec, 0,
+                    NS_PER_S / 20);
+    http_client_free(c);
+    script_end(&s);
 }
 
 // A pooled connection that dies under a request is replaced once, if that can do no harm.
