@@ -514,10 +514,15 @@ static void blocking_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers),          cmocka_unit_test(over_tls),
-        cmocka_unit_test(refused),          cmocka_unit_test(over_a_unix_socket),
-        cmocka_unit_test(cancel_and_close), cmocka_unit_test(time_limits),
-        cmocka_unit_test(rude_servers),     cmocka_unit_test(dead_pooled_connection),
+        cmocka_unit_test(answers),
+        cmocka_unit_test(over_tls),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(over_a_unix_socket),
+        cmocka_unit_test(cancel_and_close),
+        cmocka_unit_test(time_limits),
+        cmocka_unit_test(rude_servers),
+        cmocka_unit_test(slow_head),
+        cmocka_unit_test(dead_pooled_connection),
         cmocka_unit_test(blocking_calls),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
