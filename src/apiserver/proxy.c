@@ -486,9 +486,10 @@ static void on_open(void *ctx, struct websocket *w, struct str protocol, const s
         int code = e ? -err_code(e) : 500;
         const char *why = e ? e->message : "the node agent refused";
         // What the agent says is passed on; that it cannot be reached is our own finding.
-        refuse(r, code >= 400 ? code : 500,
-               code == 500 ? arena_printf(&r->c->arena, "error dialing backend: %s", why)
-                           : str_of(why));
+        if (str_starts(str_of(why), STR("dial ")))
+            refuse(r, 500, arena_printf(&r->c->arena, "error dialing backend: %s", why));
+        else
+            refuse(r, code >= 400 ? code : 500, str_of(why));
     } else if (!r->x) {
         websocket_close(w, 1000, STR_NULL);
     } else {
