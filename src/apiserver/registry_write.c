@@ -444,15 +444,14 @@ int op_prepare(struct op *op, struct err *e)
 
 int op_validate(struct op *op, struct err *e)
 {
-    // These may change what the pod itself may not; the strategy has let nothing else through.
-    bool freer = op_sub(op, "ephemeralcontainers") || op_sub(op, "resize");
     struct value *meta = value_getc(op->new, "metadata");
     // Whether a revision had to be named is settled; validation wants to see one.
     if (op->found)
         value_setc(
             op->a, meta, "resourceVersion",
             value_str(op->a, arena_printf(op->a, "%llu", (unsigned long long)op->found->revision)));
-    int r = schema_validate(op->a, op->kind, op->new, freer ? NULL : op->old, e);
+    int r = schema_validate_subresource(op->a, op->kind, op->request->subresource, op->new,
+                                        op->old, e);
     value_delc(meta, "resourceVersion");
     if (r < 0)
         return r;
