@@ -10,6 +10,7 @@
 #include "client/client.h"
 #include "object/json.h"
 #include "object/patch.h"
+#include <pthread.h>
 
 struct fake_event {
     enum watch_type type;
@@ -26,7 +27,16 @@ struct fake_api {
     struct list watches;
     unsigned uids, writes;
     struct loop_task pump;
+    pthread_mutex_t lock; // recursive: guards all of it, for tests with threads
 };
+
+static void fake_api_unlock(pthread_mutex_t **lock)
+{
+    pthread_mutex_unlock(*lock);
+}
+#define FAKE_API_LOCKED(f)                                                                         \
+    pthread_mutex_t *locked_ __attribute__((cleanup(fake_api_unlock))) = &(f)->lock;               \
+    pthread_mutex_lock(locked_)
 
 struct fake_client {
     struct client base;
@@ -114,6 +124,7 @@ static void fake_watch_free(struct client_watch *w)
 static void fake_pump(struct loop_task *t)
 {
     struct fake_api *f = container_of(t, struct fake_api, pump);
+    FAKE_API_LOCKED(f);
     list_each_safe (&f->watches, l) {
         struct client_watch *w = container_of(l, struct client_watch, link);
         while (!w->gone && !w->client->dead && w->at < f->nhistory) {
@@ -139,6 +150,7 @@ static int fake_watch(struct client *c, struct loop *l, const struct api_request
     (void)l;
     struct fake_client *fc = container_of(c, struct fake_client, base);
     struct fake_api *f = fc->api;
+    FAKE_API_LOCKED(f);
     if (fc->dead)
         return err_set(e, ERR_UNAVAILABLE, "connection refused");
     struct client_watch *w = mem_zalloc(sizeof(*w));
@@ -169,6 +181,7 @@ static int fake_watch(struct client *c, struct loop *l, const struct api_request
 
 static void fake_unwatch(struct client_watch *w)
 {
+    FAKE_API_LOCKED(w->client->api);
     fake_watch_free(w);
 }
 
@@ -253,6 +266,7 @@ static int fake_call(struct client *c, const struct api_request *r, struct api_a
     struct fake_client *fc = container_of(c, struct fake_client, base);
     struct fake_api *f = fc->api;
     struct err none = ERR_INIT;
+    FAKE_API_LOCKED(f);
     *ret = (struct api_answer){0};
     if (!e)
         e = &none;
@@ -299,6 +313,11 @@ static const struct client_ops fake_client_ops = {fake_call, fake_watch, fake_un
 static struct fake_api *fake_api_new(struct loop *l)
 {
     struct fake_api *f = mem_zalloc(sizeof(*f));
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&f->lock, &attr);
+    pthread_mutexattr_destroy(&attr);
     f->env = loop_env(l);
     f->loop = l;
     list_init(&f->watches);
@@ -327,6 +346,7 @@ static void fake_api_free(struct fake_api *f)
     map_each (&f->objects, s)
         object_unref(s->value);
     map_done(&f->objects);
+    pthread_mutex_destroy(&f->lock);
     free(f);
 }
 
@@ -344,6 +364,7 @@ static struct object *fake_api_find(struct fake_api *f, const char *resource, co
 // Creates or replaces from JSON with single quotes.
 static void fake_api_put(struct fake_api *f, const char *text)
 {
+    FAKE_API_LOCKED(f);
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;
     struct value *v = NULL;

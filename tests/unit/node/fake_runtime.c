@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "base/time.h"
 #include "node/runtime.h"
+#include <pthread.h>
 
 struct fake_container {
     struct runtime_container c;
@@ -47,7 +48,16 @@ struct fake_runtime {
     bool ignore_term; // of containers created from now on
     int64_t image_uid;
     unsigned double_starts;
+    pthread_mutex_t lock; // recursive: guards all of it, for tests with threads
 };
+
+static void fake_unlock(pthread_mutex_t **lock)
+{
+    pthread_mutex_unlock(*lock);
+}
+#define FAKE_LOCKED(f)                                                                             \
+    pthread_mutex_t *locked_ __attribute__((cleanup(fake_unlock))) = &(f)->lock;                   \
+    pthread_mutex_lock(locked_)
 
 static struct fake_runtime *fake_of(struct runtime *r)
 {
@@ -107,6 +117,7 @@ static int fake_sandbox_run(struct runtime *r, struct arena *a,
 {
     (void)a;
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     int rc = fake_note(f, e, "sandbox %.*s", STR_ARG(c->pod_name));
     if (rc < 0)
         return rc;
@@ -132,6 +143,7 @@ static int fake_sandbox_run(struct runtime *r, struct arena *a,
 static int fake_set_ip(struct runtime *r, struct str id, struct str ip, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     int rc = fake_note(f, e, "ip %.*s", STR_ARG(id));
     struct fake_sandbox *s = rc < 0 ? NULL : fake_find_sandbox(f, id);
     if (s)
@@ -151,6 +163,7 @@ static void fake_set_exited(struct fake_runtime *f, struct fake_container *c, in
 static int fake_sandbox_stop(struct runtime *r, struct str id, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     int rc = fake_note(f, e, "stop-sandbox %.*s", STR_ARG(id));
     struct fake_sandbox *s = rc < 0 ? NULL : fake_find_sandbox(f, id);
     for (size_t i = 0; s && i < f->ncontainers; i++)
@@ -167,6 +180,7 @@ static int fake_container_remove(struct runtime *r, struct str id, struct err *e
 static int fake_sandbox_remove(struct runtime *r, struct str id, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     int rc = fake_note(f, e, "remove-sandbox %.*s", STR_ARG(id));
     struct fake_sandbox *s = rc < 0 ? NULL : fake_find_sandbox(f, id);
     if (s)
@@ -178,6 +192,7 @@ static int fake_sandbox_list(struct runtime *r, struct arena *a, struct runtime_
                              size_t *n, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     if (f->dead)
         return err_set(e, ERR_UNAVAILABLE, "the agent is dead");
     *ret = arena_array(a, struct runtime_sandbox, f->nsandboxes + 1);
@@ -193,6 +208,7 @@ static int fake_create_container(struct runtime *r, struct arena *a, struct str 
                                  struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     (void)a;
     int rc = fake_note(f, e, "create %.*s/%u", STR_ARG(c->name), c->attempt);
     if (rc < 0)
@@ -242,6 +258,7 @@ static int fake_create_container(struct runtime *r, struct arena *a, struct str 
 static int fake_start(struct runtime *r, struct str id, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     struct fake_container *c = fake_find(f, id);
     int rc = fake_note(f, e, "start %.*s/%u", STR_ARG(c->c.name), c->c.attempt);
     if (rc < 0)
@@ -271,6 +288,7 @@ static int fake_start(struct runtime *r, struct str id, struct err *e)
 static int fake_stop(struct runtime *r, struct str id, int64_t grace, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     struct fake_container *c = fake_find(f, id);
     if (!c)
         return err_set(e, ERR_NOT_FOUND, "no such container");
@@ -292,6 +310,7 @@ static int fake_stop(struct runtime *r, struct str id, int64_t grace, struct err
 static int fake_container_remove(struct runtime *r, struct str id, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     struct fake_container *c = fake_find(f, id);
     if (!c)
         return 0;
@@ -306,6 +325,7 @@ static int fake_container_list(struct runtime *r, struct arena *a, struct str sa
                                struct runtime_container **ret, size_t *n, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     if (f->dead)
         return err_set(e, ERR_UNAVAILABLE, "the agent is dead");
     *ret = arena_array(a, struct runtime_container, f->ncontainers + 1);
@@ -322,6 +342,7 @@ static int fake_exec_sync(struct runtime *r, struct arena *a, struct str id,
 {
     (void)a, (void)timeout, (void)max;
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     struct fake_container *c = fake_find(f, id);
     if (!c || c->c.state != RUNTIME_RUNNING)
         return err_set(e, ERR_NOT_FOUND, "container is not running");
@@ -341,6 +362,7 @@ static int fake_image_pull(struct runtime *r, struct arena *a, struct str image,
                            const struct value *auth, struct runtime_image *ret, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     int rc = fake_note(f, e, "pull %.*s%s%.*s", STR_ARG(image), auth ? " as " : "",
                        STR_ARG(value_str_at(auth, "username")));
     if (rc < 0)
@@ -359,6 +381,7 @@ static int fake_image_status(struct runtime *r, struct arena *a, struct str imag
                              struct runtime_image *ret, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
+    FAKE_LOCKED(f);
     if (f->dead)
         return err_set(e, ERR_UNAVAILABLE, "the agent is dead");
     if (!map_has(&f->images, image))
@@ -406,6 +429,11 @@ static const struct runtime_ops fake_runtime_ops = {
 static struct fake_runtime *fake_runtime_new(struct loop *l)
 {
     struct fake_runtime *f = mem_zalloc(sizeof(*f));
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&f->lock, &attr);
+    pthread_mutexattr_destroy(&attr);
     f->base.ops = &fake_runtime_ops;
     f->base.env = loop_env(l);
     f->loop = l;
@@ -422,6 +450,7 @@ static void fake_runtime_free(struct fake_runtime *f)
     free(f->sandboxes);
     free(f->containers);
     arena_done(&f->a);
+    pthread_mutex_destroy(&f->lock);
     free(f);
 }
 
@@ -441,6 +470,7 @@ static struct fake_container *fake_latest(struct fake_runtime *f, const char *na
 // The process ends by itself.
 static void fake_exit(struct fake_runtime *f, const char *name, int code)
 {
+    FAKE_LOCKED(f);
     struct fake_container *c = fake_latest(f, name);
     if (!c || c->c.state != RUNTIME_RUNNING) {
         fprintf(stderr, "test: %s does not run\n", name);
@@ -476,6 +506,7 @@ static void fake_dump(struct fake_runtime *f)
 
 static unsigned fake_running(struct fake_runtime *f)
 {
+    FAKE_LOCKED(f);
     unsigned n = 0;
     for (size_t i = 0; i < f->ncontainers; i++)
         n += f->containers[i] && f->containers[i]->c.state == RUNTIME_RUNNING;

@@ -66,7 +66,8 @@ static void agent_up(struct world *w)
     if (node_agent_start(&o, &w->agent, &e) < 0)
         fail_msg("agent: %s", e.message);
     informers_start(w->informers);
-    settle(w);
+    if (w->env->virtual_time)
+        settle(w);
 }
 
 // crash: as kill -9 leaves things.
@@ -74,23 +75,28 @@ static void agent_down(struct world *w, bool crash)
 {
     if (crash)
         w->client->dead = w->rt->dead = true;
-    assert_int_equal(node_agent_stop(w->agent, 0), 0);
+    assert_int_equal(node_agent_stop(w->agent, 10 * NS_PER_S), 0);
     informers_free(w->informers);
     loop_run_until_idle(w->loop, 0);
     free(w->client);
     w->agent = NULL;
 }
 
-static void world_init(struct world *w)
+static void world_init_on(struct world *w, struct env *env)
 {
     *w = (struct world){0};
     w->uid_prefix = "uid-";
     strncpy(w->dir, "/tmp/coracle-node-XXXXXX", sizeof(w->dir) - 1);
     assert_non_null(mkdtemp(w->dir));
-    w->env = env_sim_new(7, START_REAL);
+    w->env = env;
     w->loop = loop_new(w->env);
     w->api = fake_api_new(w->loop);
     w->rt = fake_runtime_new(w->loop);
+}
+
+static void world_init(struct world *w)
+{
+    world_init_on(w, env_sim_new(7, START_REAL));
 }
 
 static void world_done(struct world *w)
@@ -101,7 +107,8 @@ static void world_done(struct world *w)
     fake_api_free(w->api);
     loop_free(w->loop);
     fake_runtime_free(w->rt);
-    env_sim_free(w->env);
+    if (w->env->virtual_time)
+        env_sim_free(w->env);
     char command[96];
     snprintf(command, sizeof(command), "%s", w->dir);
     struct err e = ERR_INIT;
