@@ -161,6 +161,7 @@ struct node {
     // Hot: what every decision reads.
     struct resources room, used; // allocatable, and what its pods ask for
     int64_t nonzero[2];
+    double hundredth[2]; // 100 / room: scores multiply, since dividing costs more than all the rest
     uint32_t npods, max_pods;
     bool present, unschedulable;
     uint16_t ntaints;

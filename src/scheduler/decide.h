@@ -37,6 +37,8 @@ struct decision {
     struct domains *against; // domains that existing pods' anti-affinity forbids: per topology key
     name_hash *against_keys;
     uint32_t nagainst;
+    const struct filter *filters[8]; // those that concern this pod
+    unsigned nfilters;
     bool first_of_kind; // affinity to itself and nobody is there yet
     uint32_t *by_node;  // pods of the same owner, by slot; all zero outside a decision
 };

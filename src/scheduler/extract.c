@@ -505,6 +505,8 @@ static void extract_node(struct node *n, struct object *o)
     n->zone = zone ? zone->value : 0;
     n->room = (struct resources){0};
     add_list(a, &n->room, room);
+    for (int i = 0; i < 2; i++)
+        n->hundredth[i] = n->room.basic[i] > 0 ? 100.0 / (double)n->room.basic[i] : 0;
     struct quantity pods;
     n->max_pods = quantity_parse(value_str_at(room, "pods"), &pods)
                       ? (uint32_t)quantity_value(&pods)

@@ -166,29 +166,6 @@ static void prepare_against(struct decision *d)
     }
 }
 
-void decision_prepare(struct decision *d)
-{
-    const struct pod *p = d->pod;
-    d->spreads = p->nspreads ? arena_array(d->a, struct domains, p->nspreads) : NULL;
-    for (uint32_t i = 0; i < p->nspreads; i++)
-        prepare_spread(d, &p->spreads[i], &d->spreads[i]);
-    d->affine = prepare_terms(d, p->affine, p->naffine);
-    d->anti = prepare_terms(d, p->anti, p->nanti);
-    d->prefer_affine = prepare_terms(d, p->prefer_affine, p->nprefer_affine);
-    d->prefer_anti = prepare_terms(d, p->prefer_anti, p->nprefer_anti);
-    d->against = NULL;
-    d->against_keys = NULL;
-    d->nagainst = 0;
-    if (d->cluster->anti)
-        prepare_against(d);
-    // The first pod of a group that wants to be near its own kind would wait for ever.
-    d->first_of_kind = p->naffine > 0;
-    for (uint32_t t = 0; t < p->naffine; t++) {
-        if (d->affine[t].neligible || !term_selects(&p->affine[t], p))
-            d->first_of_kind = false;
-    }
-}
-
 // The filters.
 
 static bool filter_unschedulable(const struct decision *d, const struct node *n,
@@ -338,6 +315,7 @@ static const struct filter {
     bool (*concerns)(const struct decision *d); // NULL: every pod
     bool (*passes)(const struct decision *d, const struct node *n, struct rejection *r);
 } filters[] = {
+    // at most as many as decision.filters holds
     {REJECT_UNSCHEDULABLE, true, NULL, filter_unschedulable},
     {REJECT_TAINT, true, NULL, filter_taints},
     {REJECT_AFFINITY, true, has_affinity, filter_affinity},
@@ -347,12 +325,38 @@ static const struct filter {
     {REJECT_POD_AFFINITY, false, has_pod_affinity, filter_pod_affinity},
 };
 
+void decision_prepare(struct decision *d)
+{
+    const struct pod *p = d->pod;
+    d->spreads = p->nspreads ? arena_array(d->a, struct domains, p->nspreads) : NULL;
+    for (uint32_t i = 0; i < p->nspreads; i++)
+        prepare_spread(d, &p->spreads[i], &d->spreads[i]);
+    d->affine = prepare_terms(d, p->affine, p->naffine);
+    d->anti = prepare_terms(d, p->anti, p->nanti);
+    d->prefer_affine = prepare_terms(d, p->prefer_affine, p->nprefer_affine);
+    d->prefer_anti = prepare_terms(d, p->prefer_anti, p->nprefer_anti);
+    d->against = NULL;
+    d->against_keys = NULL;
+    d->nagainst = 0;
+    if (d->cluster->anti)
+        prepare_against(d);
+    d->nfilters = 0;
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+        if (!filters[i].concerns || filters[i].concerns(d))
+            d->filters[d->nfilters++] = &filters[i];
+    }
+    // The first pod of a group that wants to be near its own kind would wait for ever.
+    d->first_of_kind = p->naffine > 0;
+    for (uint32_t t = 0; t < p->naffine; t++) {
+        if (d->affine[t].neligible || !term_selects(&p->affine[t], p))
+            d->first_of_kind = false;
+    }
+}
+
 bool node_passes(const struct decision *d, const struct node *n, struct rejection *r)
 {
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
-        const struct filter *f = &filters[i];
-        if (f->concerns && !f->concerns(d))
-            continue;
+    for (unsigned i = 0; i < d->nfilters; i++) {
+        const struct filter *f = d->filters[i];
         if (r)
             *r = (struct rejection){.filter = f->bit, .final = f->final};
         if (!f->passes(d, n, r))

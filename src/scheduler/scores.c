@@ -35,14 +35,12 @@ static void score_least_allocated(const struct decision *d, const uint32_t *slot
         const struct node *node = node_at(d, slots[i]);
         int64_t sum = 0, parts = 0;
         for (int r = 0; r < 2; r++) {
-            int64_t room = node->room.basic[r], used = node->nonzero[r] + d->pod->nonzero[r];
-            if (!room)
-                continue;
-            parts++;
-            if (used <= room)
-                sum += (int64_t)((__int128)(room - used) * BEST / room);
+            int64_t left = node->room.basic[r] - node->nonzero[r] - d->pod->nonzero[r];
+            parts += node->room.basic[r] > 0;
+            if (left > 0)
+                sum += (int64_t)((double)left * node->hundredth[r]);
         }
-        out[i] = parts ? sum / parts : 0;
+        out[i] = parts == 2 ? sum / 2 : sum;
     }
 }
 
@@ -52,11 +50,11 @@ static void score_balanced(const struct decision *d, const uint32_t *slots, uint
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct node *node = node_at(d, slots[i]);
-        double part[2] = {0, 0};
+        double part[2];
         for (int r = 0; r < 2; r++) {
-            double room = (double)node->room.basic[r];
             double used = (double)(node->used.basic[r] + d->pod->request.basic[r]);
-            part[r] = room > 0 ? (used < room ? used / room : 1) : 0;
+            part[r] = used * node->hundredth[r] / BEST;
+            part[r] = part[r] < 1 ? part[r] : 1;
         }
         double away = part[0] > part[1] ? part[0] - part[1] : part[1] - part[0];
         out[i] = (int64_t)((1 - away / 2) * BEST);
