@@ -291,9 +291,71 @@ static void test_restart(void **state)
     assert_non_null(strstr(f->call.err.message, "provided port is already allocated"));
 }
 
+// Ten thousand objects and a thousand watchers, most of which look for something else.
+struct counter {
+    size_t events, ends;
+};
+
+static void count_events(void *ctx, const struct watch_event *events, size_t n)
+{
+    (void)events;
+    ((struct counter *)ctx)->events += n;
+}
+
+static void count_end(void *ctx, const struct err *e)
+{
+    (void)e;
+    ((struct counter *)ctx)->ends++;
+}
+
+static void test_scale(void **state)
+{
+    enum { OBJECTS = 10000, MANY = 1000, CHANGES = 20 };
+    struct fixture *f = *state;
+    struct loop *l = loop_new(f->env);
+    static struct counter counters[MANY];
+    static struct api_watch *watches[MANY];
+    char text[160];
+    memset(counters, 0, sizeof counters);
+    for (int i = 0; i < OBJECTS; i++) {
+        struct value *v = value_object(&f->a);
+        value_set_at(&f->a, v, "metadata.name", value_str(&f->a, arena_printf(&f->a, "n%05d", i)));
+        value_set_at(&f->a, v, "metadata.labels.node",
+                     value_str(&f->a, arena_printf(&f->a, "%d", i % MANY)));
+        assert_int_equal(call(f, VERB_CREATE, NULL, v), 0);
+        if (i % 500 == 0)
+            arena_reset(&f->a);
+    }
+    snprintf(text, sizeof text, "%llu", (unsigned long long)store_revision(f->store));
+    struct str now = arena_str(&f->a, str_of(text));
+    for (int i = 0; i < MANY; i++) {
+        struct api_watch_handler h = {count_events, count_end, &counters[i]};
+        struct api_request *r = request(f, VERB_WATCH, "configmaps", "default", NULL);
+        struct err e = ERR_INIT;
+        r->resource_version = now;
+        // Every tenth sees all, as controllers do; the others their own, as agents do.
+        if (i % 10)
+            r->label_selector = arena_printf(&f->a, "node=%d", i);
+        assert_int_equal(api_watch_start(f->server, l, r, &f->admin, &h, &watches[i], &e), 0);
+    }
+    for (int i = 0; i < CHANGES; i++) {
+        snprintf(text, sizeof text, "{'data':{'k':'%d'}}", i);
+        char name[16];
+        snprintf(name, sizeof name, "n%05d", i);
+        patch(f, "configmaps", "default", name, PATCH_TYPE_MERGE, text);
+    }
+    loop_run_until_idle(l, 0);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(counters[i].events, i % 10 == 0 ? CHANGES : i < CHANGES ? 1 : 0);
+        assert_int_equal(counters[i].ends, 0);
+        api_watch_stop(watches[i]);
+    }
+    loop_free(l);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_load), T(test_restart)};
+    const struct CMUnitTest tests[] = {T(test_load), T(test_restart), T(test_scale)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
