@@ -72,10 +72,13 @@ int client_delete(struct client *c, const struct kind *k, struct str ns, struct 
 const struct kind *client_kind(const char *group, const char *resource);
 #define KIND(group, resource)                                                                      \
     ({                                                                                             \
-        static const struct kind *kind_;                                                           \
-        if (!kind_)                                                                                \
-            kind_ = client_kind((group), (resource));                                              \
-        kind_;                                                                                     \
+        static const struct kind *kind_; /* relaxed: what it points to never changes */            \
+        const struct kind *found_ = __atomic_load_n(&kind_, __ATOMIC_RELAXED);                     \
+        if (!found_) {                                                                             \
+            found_ = client_kind((group), (resource));                                             \
+            __atomic_store_n(&kind_, found_, __ATOMIC_RELAXED);                                    \
+        }                                                                                          \
+        found_;                                                                                    \
     })
 
 // An ObjectReference to a stored object, in `a`; strings are borrowed from the object.
