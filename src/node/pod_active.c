@@ -60,7 +60,7 @@ static void count_usage(struct pod_sync *s, struct usage *u)
         struct pod_worker *w = slot->value;
         // A state read without the other's lock may be a moment old: admission is a second check
         // after the scheduler's, and errs by a pod at most while two pods arrive at once.
-        enum pod_state state = __atomic_load_n(&w->state, __ATOMIC_RELAXED);
+        enum pod_state state = atomic_load_explicit(&w->state, memory_order_relaxed);
         if (w == s->w || state == POD_NEW || state >= POD_TERMINATED)
             continue;
         pthread_mutex_lock(&w->lock);

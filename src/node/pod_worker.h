@@ -69,8 +69,8 @@ struct pod_worker {
     struct object *written;
     bool volumes_dirty; // an object they are made of has changed
 
-    // The sync's alone from here on.
-    enum pod_state state;
+    // The sync's alone from here on; admission of others reads the state.
+    _Atomic(enum pod_state) state;
     bool seen_runtime; // take-over done for this pod
     struct list containers;
     char *sandbox_id, *netns; // sandbox_id is changed under the lock: the agent's API reads it
