@@ -175,7 +175,9 @@ void sim_node(struct sim *s, const char *name, const char *resources)
     renew(s, n);
     n->beat.fn = beat;
     loop_timer_in(s->loop, &n->beat, 10 * NS_PER_S);
-    loop_run_until_idle(s->loop, 0); // what a node is born tainted with goes before the test goes on
+    if (s->env->virtual_time)
+        loop_run_until_idle(s->loop,
+                            0); // what a node is born tainted with goes before the test goes on
 }
 
 void sim_node_silence(struct sim *s, const char *name, bool silent)
@@ -195,6 +197,12 @@ void sim_node_silence(struct sim *s, const char *name, bool silent)
 
 // Life.
 
+static bool is_synced(struct sim *s, const void *arg)
+{
+    (void)s;
+    return *(const bool *)arg;
+}
+
 static void on_synced(void *ctx)
 {
     *(bool *)ctx = true;
@@ -211,11 +219,12 @@ struct sim *sim_new(const struct sim_options *opt)
         env_random(env_system(), &s->seed, 4);
     print_message("CORACLE_SEED=%llu\n", (unsigned long long)s->seed);
     str_hash_seed(s->seed, s->seed);
-    s->env = env_sim_new(s->seed, 1767225600 * NS_PER_S); // 2026-01-01
+    s->env =
+        opt->threads ? env_system() : env_sim_new(s->seed, 1767225600 * NS_PER_S); // 2026-01-01
     s->loop = loop_new(s->env);
     s->store = store_memory_new(s->env);
-    s->pod_start_ns = NS_PER_S;
-    s->pod_stop_ns = NS_PER_S;
+    s->pod_start_ns = opt->threads ? 5 * NS_PER_MS : NS_PER_S;
+    s->pod_stop_ns = s->pod_start_ns;
     struct apiserver_options server = {
         .env = s->env,
         .store = s->store,
@@ -233,7 +242,7 @@ struct sim *sim_new(const struct sim_options *opt)
     static const char *const groups[] = {"system:masters"};
     s->client = inprocess_client_new(s->server, s->env, "sim", "sim", groups, 1);
     s->informers = informers_new(s->client, s->loop);
-    s->executor = executor_new(s->loop, 0, "sim");
+    s->executor = executor_new(s->loop, opt->threads, "sim");
     s->pods = informers_get(s->informers, KIND("", "pods"));
     s->nodes = informers_get(s->informers, KIND("", "nodes"));
     s->kubelets = work_queue_new(s->executor, "hollow", 1, kubelet, s);
@@ -247,8 +256,7 @@ struct sim *sim_new(const struct sim_options *opt)
     bool synced = false;
     informers_when_synced(s->informers, on_synced, &synced);
     informers_start(s->informers);
-    loop_run_until_idle(s->loop, 0);
-    assert_true(synced);
+    assert_true(sim_until(s, 10, is_synced, &synced));
     if (opt->no_controllers) // what the namespace would have been given
         sim_create(s, "kind: ServiceAccount\napiVersion: v1\nmetadata: {name: default}\n");
     return s;
@@ -268,18 +276,51 @@ void sim_free(struct sim *s)
     informers_free(s->informers);
     executor_free(s->executor);
     client_free(s->client);
+    loop_free(s->loop); // before the server: what the watch cache has posted to it still runs
     apiserver_free(s->server);
     store_close(s->store);
-    loop_free(s->loop);
-    env_sim_free(s->env);
+    if (s->env != env_system())
+        env_sim_free(s->env);
     arena_done(&s->arena);
     free(s);
+}
+
+// With real time the loop runs on, and a timer on it looks whether the condition holds.
+struct watcher {
+    struct loop_timer timer;
+    struct sim *sim;
+    bool (*cond)(struct sim *s, const void *arg);
+    const void *arg;
+    uint64_t end;
+    bool holds;
+};
+
+static void look(struct loop_timer *t)
+{
+    struct watcher *w = container_of(t, struct watcher, timer);
+    w->holds = w->cond && w->cond(w->sim, w->arg);
+    if (w->holds || env_mono(w->sim->env) >= w->end)
+        loop_stop(w->sim->loop);
+    else
+        loop_timer_in(w->sim->loop, t, 5 * NS_PER_MS);
+}
+
+static bool real_until(struct sim *s, unsigned seconds,
+                       bool (*cond)(struct sim *s, const void *arg), const void *arg)
+{
+    struct watcher w = {.timer.fn = look, .sim = s, .cond = cond, .arg = arg};
+    w.end = env_mono(s->env) + seconds * (uint64_t)NS_PER_S;
+    loop_timer_in(s->loop, &w.timer, 0);
+    loop_run(s->loop);
+    return w.holds;
 }
 
 bool sim_until(struct sim *s, unsigned seconds, bool (*cond)(struct sim *s, const void *arg),
                const void *arg)
 {
     uint64_t end = env_mono(s->env) + seconds * (uint64_t)NS_PER_S;
+    if (!s->env->virtual_time)
+        return real_until(s, seconds, cond, arg);
     for (;;) {
         loop_run_until_idle(s->loop, 0);
         if (cond && cond(s, arg))

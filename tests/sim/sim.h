@@ -36,6 +36,8 @@ struct sim {
 struct sim_options {
     struct controller_options controllers;
     bool no_controllers, no_scheduler;
+    // Not a simulation: real time, and reconciles on so many threads (for ThreadSanitizer).
+    unsigned threads;
 };
 struct sim *sim_new(const struct sim_options *opt); // NULL: defaults
 void sim_free(struct sim *s);
