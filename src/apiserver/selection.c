@@ -118,3 +118,32 @@ bool selection_tree(const struct selection *s, const struct value *object)
             return false;
     return true;
 }
+
+static struct str pack_str(char **at, struct str s)
+{
+    char *p = *at;
+    if (!s.p)
+        return STR_NULL;
+    *at = (char *)mempcpy(p, s.p, s.n) + 1; // with a NUL: paths are C strings too
+    return str_n(p, s.n);
+}
+
+struct selection selection_pack(const struct selection *s, void **ret_block)
+{
+    BUG_ON(s->labels);
+    size_t need = s->nfields * sizeof *s->fields + s->name.n + s->ns.n + 2;
+    for (size_t i = 0; i < s->nfields; i++)
+        need += s->fields[i].path.n + s->fields[i].value.n + 2;
+    struct selection ret = *s;
+    ret.fields = mem_zalloc(need);
+    char *at = (char *)(ret.fields + s->nfields);
+    ret.name = pack_str(&at, s->name);
+    ret.ns = pack_str(&at, s->ns);
+    for (size_t i = 0; i < s->nfields; i++) {
+        ret.fields[i] = s->fields[i]; // `absent` is a literal
+        ret.fields[i].path = pack_str(&at, s->fields[i].path);
+        ret.fields[i].value = pack_str(&at, s->fields[i].value);
+    }
+    *ret_block = ret.fields;
+    return ret;
+}

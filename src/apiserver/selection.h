@@ -36,3 +36,7 @@ static inline bool selection_needs_tree(const struct selection *s)
     return s->labels || s->nfields;
 }
 bool selection_tree(const struct selection *s, const struct value *object);
+// The fields and the name in one small heap block (*ret_block, free it), for who keeps a selection
+// for long and has no labels in it: an arena's first chunk would cost more than everything else of
+// an idle watch.
+struct selection selection_pack(const struct selection *s, void **ret_block);

@@ -29,7 +29,8 @@ struct api_watch {
     const struct kind *kind;
     char *ns; // NULL: all
     struct selection selection;
-    struct arena arena; // of the selection
+    struct arena arena; // of the selection, when it has labels
+    void *block;        // of the selection, when it has not
     bool bookmarks, initial_events;
     bool full;       // the sink, during the initial state
     bool delivering; // a callback runs: watch_stop leaves freeing to it
@@ -75,6 +76,7 @@ static void destroy(struct api_watch *w)
 {
     atomic_fetch_sub_explicit(&w->server->active_watches, 1, memory_order_relaxed);
     arena_done(&w->arena);
+    free(w->block);
     free(w->ns);
     free(w);
 }
@@ -358,6 +360,10 @@ int watch_start(struct apiserver *s, struct loop *l, const struct api_request *r
         if (code >= 0 && r->name.n) {
             w->selection.never |= w->selection.name.n && !str_eq(w->selection.name, r->name);
             w->selection.name = arena_str(&w->arena, r->name);
+        }
+        if (code >= 0 && !w->selection.labels) {
+            w->selection = selection_pack(&w->selection, &w->block);
+            arena_done(&w->arena);
         }
     }
     if (code >= 0 && after)
