@@ -118,6 +118,12 @@ int image_name_parse(struct arena *a, struct str name, struct image_name *ret, s
 
     if (!name.n)
         return invalid(e, name, "repository name must have at least one component");
+    // Before anything is printed with it: a NUL would cut the name off, and make it another one.
+    for (size_t i = 0; i < name.n; i++)
+        if ((unsigned char)name.p[i] <= ' ' || (unsigned char)name.p[i] >= 0x7f)
+            return err_set(e, ERR_BAD_REQUEST,
+                           "couldn't parse image name: invalid reference format: character %zu",
+                           i + 1);
     ptrdiff_t at = str_chr(rest, '@');
     if (at >= 0) {
         n.digest = str_from(rest, (size_t)at + 1);

@@ -1,4 +1,5 @@
-// Documents and headers of registries and archives: manifest, list, configuration, challenge, redirect.
+// Documents and headers of registries and archives: manifest, list, configuration, challenge,
+// redirect.
 #include "node/image_manifest.h"
 #include "node/image_pull.h"
 #include <stddef.h>

@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct image_name name, again;
     if (image_name_parse(&a, str_n(data, n), &name, NULL) == 0) {
         struct str text = image_name_text(&a, &name);
-        BUG_ON(memchr(text.p, 0, text.n) || str_find(text, STR("..")) >= 0);
+        // A tag may have ".." in it, a repository not.
+        BUG_ON(memchr(text.p, 0, text.n) || str_find(name.path, STR("..")) >= 0);
         BUG_ON(image_name_parse(&a, text, &again, NULL) < 0);
         BUG_ON(!str_eq(text, image_name_text(&a, &again)));
     }

@@ -95,6 +95,8 @@ static void test_names(void **state)
         assert_non_null(strstr(e.message, "couldn't parse image name"));
         err_done(&e);
     }
+    // A NUL must not make another name of it.
+    assert_int_equal(image_name_parse(&arena, STR("good\0evil"), &n, NULL), -400);
     struct err e = ERR_INIT;
     assert_int_equal(image_name_parse(&arena, STR("Foo"), &n, &e), -400);
     assert_string_equal(e.message, "couldn't parse image name \"Foo\": invalid reference format: "
