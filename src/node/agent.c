@@ -187,17 +187,25 @@ static void watch(struct node_agent *a)
     informers_when_synced(f, on_synced, a);
 }
 
+static void unref_later(void *arg)
+{
+    agent_unref(arg);
+}
+
+// On the loop's thread, or while it does not run. Messages to the loop may be queued that were sent
+// before: the agent's memory itself is freed behind them.
 static int take_down(struct node_agent *a, uint64_t grace_ns)
 {
+    a->runtime->ops->on_change(a->runtime, NULL, NULL);
+    agent_server_end_streams(a->server);
     atomic_store(&a->stopping, true);
     if (a->pod_informer) {
         informer_remove_handler(a->pod_informer, &a->pod_handler);
         informer_remove_handler(a->node_informer, &a->node_handler);
     }
-    agent_server_free(a->server);
-    a->server = NULL;
     if (a->jobs && job_pool_close(a->jobs, grace_ns) < 0)
         return -ETIMEDOUT; // what runs uses nearly everything: leave all of it
+    agent_server_free(a->server);
     if (a->pods)
         work_queue_free(a->pods);
     if (a->statuses)
@@ -208,7 +216,6 @@ static int take_down(struct node_agent *a, uint64_t grace_ns)
     if (a->executor)
         executor_free(a->executor);
     job_pool_free(a->jobs);
-    a->runtime->ops->on_change(a->runtime, NULL, NULL);
     prober_free(a->prober);
     if (a->http)
         http_client_free(a->http);
@@ -217,7 +224,7 @@ static int take_down(struct node_agent *a, uint64_t grace_ns)
     pod_worker_free_all(a);
     node_objects_free(a->objects);
     volumes_free(a->volumes);
-    agent_unref(a);
+    loop_call(a->loop, unref_later, a);
     return 0;
 }
 

@@ -62,6 +62,7 @@ void node_register_on_change(struct node_agent *a, struct object *old, struct ob
 
 // agent_server.c
 int agent_server_new(struct node_agent *a, struct agent_server **ret, struct err *e);
+void agent_server_end_streams(struct agent_server *s); // while jobs still run
 void agent_server_free(struct agent_server *s);
 unsigned agent_server_port(const struct agent_server *s);
 // A container has changed by itself: log streams that follow it look again. Any thread.

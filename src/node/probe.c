@@ -61,6 +61,7 @@ struct prober {
     struct prober_options o;
     struct probe_net *net;
     struct list groups; // the loop's
+    bool closed;        // messages that are still queued begin nothing
     uint64_t numbers;
     pthread_mutex_t lock; // guards results
     struct map results;   // container id -> struct results
@@ -306,10 +307,17 @@ static void group_begin(void *arg)
     g->number = ++p->numbers;
     list_push(&p->groups, &g->link);
     for (int k = 0; k < PROBE_KINDS; k++) {
+        g->probes[k].group = g;
+        g->probes[k].kind = (enum probe_kind)k;
+        g->probes[k].timer.fn = on_timer;
+    }
+    if (p->closed) {
+        group_free(g);
+        free(m);
+        return;
+    }
+    for (int k = 0; k < PROBE_KINDS; k++) {
         struct probe *x = &g->probes[k];
-        x->group = g;
-        x->kind = (enum probe_kind)k;
-        x->timer.fn = on_timer;
         x->spec = value_getc(g->spec, kinds[k].field);
         if (!x->spec)
             continue;
@@ -411,6 +419,7 @@ void prober_free(struct prober *p)
 {
     if (!p)
         return;
+    p->closed = true;
     list_each_safe (&p->groups, l) {
         group_free(container_of(l, struct group, link));
     }

@@ -413,6 +413,7 @@ int agent_server_new(struct node_agent *agent, struct agent_server **ret, struct
     const struct node_agent_options *o = &agent->o;
     struct agent_server *s = mem_zalloc(sizeof(*s));
     s->agent = agent;
+    s->loop = agent->loop;
     list_init(&s->streams);
     list_init(&s->sessions);
     int rc = tls_server_new(o->serving_cert_pem, o->serving_key_pem, o->client_ca_pem, &s->tls, e);
@@ -436,20 +437,30 @@ int agent_server_new(struct node_agent *agent, struct agent_server **ret, struct
     return 0;
 }
 
+static void free_later(void *arg)
+{
+    free(arg);
+}
+
 static void on_stopped(void *arg)
 {
     struct agent_server *s = arg;
     tls_server_free(s->tls);
-    free(s);
+    loop_call(s->loop, free_later, s); // behind answers of jobs that are queued already
 }
 
-void agent_server_free(struct agent_server *s)
+void agent_server_end_streams(struct agent_server *s)
 {
     if (!s)
         return;
     server_logs_stop(s);
     server_exec_stop(s);
-    http_server_stop(s->http, 0, on_stopped, s);
+}
+
+void agent_server_free(struct agent_server *s)
+{
+    if (s)
+        http_server_stop(s->http, 0, on_stopped, s);
 }
 
 unsigned agent_server_port(const struct agent_server *s)

@@ -43,6 +43,7 @@ struct output {
 struct exec_session {
     struct list link;
     struct agent_server *server;
+    struct loop *loop; // outlives the agent, as a session may
     struct arena a;
     unsigned holds;
     bool attach, tty, want_in, want_out, want_err, v5;
@@ -70,7 +71,7 @@ static void session_release(struct exec_session *s)
     if (--s->holds)
         return;
     list_remove(&s->link);
-    loop_timer_cancel(s->server->agent->loop, &s->drain);
+    loop_timer_cancel(s->loop, &s->drain);
     buf_done(&s->stdin_queue);
     arena_done(&s->a);
     free(s);
@@ -80,7 +81,7 @@ static void session_release(struct exec_session *s)
 
 static struct loop *loop_of(struct exec_session *s)
 {
-    return s->server->agent->loop;
+    return s->loop;
 }
 
 static void close_stdin(struct exec_session *s)
@@ -164,7 +165,8 @@ static void finish(struct exec_session *s)
         websocket_send_channel(s->ws, CHANNEL_STATUS, make_status(s));
         websocket_close(s->ws, 1000, STR_NULL);
     }
-    if (s->running && !s->closing) {
+    // While the agent stops there are no jobs any more: the process is left to the runtime.
+    if (s->running && !s->closing && !atomic_load(&s->server->agent->stopping)) {
         s->closing = true;
         s->holds++;
         job_pool_run(s->server->agent->jobs, close_job, s);
@@ -199,7 +201,7 @@ static void close_job(void *arg)
     struct exec_session *s = arg;
     struct runtime *r = s->server->agent->runtime;
     r->ops->session_close(s->running);
-    loop_call(s->server->agent->loop, closed_back, s);
+    loop_call(s->loop, closed_back, s);
 }
 
 struct exit_message {
@@ -230,7 +232,7 @@ static void on_exit_code(void *ctx, int code, struct str error)
     m->code = code;
     if (error.n)
         memcpy(m->error, error.p, error.n);
-    loop_call(s->server->agent->loop, exited_back, m);
+    loop_call(s->loop, exited_back, m);
 }
 
 // ---- output ------------------------------------------------------------------------------------
@@ -460,7 +462,7 @@ static void start_job(void *arg)
         s->start_error = arena_str(&s->a, str_of(e.message));
     else
         s->running = running;
-    loop_call(s->server->agent->loop, started_back, s);
+    loop_call(s->loop, started_back, s);
 }
 
 struct exec_lookup {
@@ -551,6 +553,7 @@ void server_exec(struct agent_server *server, struct http_exchange *x, struct st
     }
     struct exec_session *s = mem_zalloc(sizeof(*s));
     s->server = server;
+    s->loop = server->agent->loop;
     s->holds = 1; // the lookup's
     s->attach = attach;
     s->tty = flag(x, "tty", "tty");
@@ -586,6 +589,7 @@ void server_exec(struct agent_server *server, struct http_exchange *x, struct st
     lookup_start(&l->lookup);
 }
 
+// Before the jobs are closed: sessions that run are ended by jobs.
 void server_exec_stop(struct agent_server *server)
 {
     list_each_safe (&server->sessions, l) {

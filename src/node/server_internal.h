@@ -6,6 +6,7 @@
 
 struct agent_server {
     struct node_agent *agent;
+    struct loop *loop;
     struct http_server *http;
     struct tls_server *tls;
     struct list streams;  // struct log_stream: those that follow

@@ -18,6 +18,7 @@ struct log_stream {
     struct server_task task;
     struct list link;
     struct agent_server *server;
+    struct loop *loop;
     struct http_exchange *x; // NULL: closed; freed when no lookup is under way
     struct log_reader *reader;
     struct loop_fd watch;
@@ -30,7 +31,7 @@ struct log_stream {
 static void stream_free(struct log_stream *t)
 {
     if (t->inotify >= 0) {
-        loop_fd_remove(t->server->agent->loop, &t->watch);
+        loop_fd_remove(t->loop, &t->watch);
         close(t->inotify);
     }
     list_remove(&t->link);
@@ -114,7 +115,7 @@ static int watch_directory(struct log_stream *t, struct str path)
     }
     t->inotify = fd;
     t->watch.fn = on_inotify;
-    return loop_fd_add(t->server->agent->loop, &t->watch, fd, LOOP_READ);
+    return loop_fd_add(t->loop, &t->watch, fd, LOOP_READ);
 }
 
 // ---- is it still running? ----------------------------------------------------------------------
@@ -214,6 +215,7 @@ static void start_stream(struct lookup *l)
     _cleanup_err_ struct err e = ERR_INIT;
     struct log_stream *t = mem_zalloc(sizeof(*t));
     t->server = l->server;
+    t->loop = l->server->agent->loop;
     t->inotify = -1;
     t->follow = ll->follow;
     t->ended = !l->running;
