@@ -254,6 +254,10 @@ static struct relay *relay_new(struct http_ctx *c, struct err *e)
     }
     struct relay *r = mem_zalloc(sizeof *r);
     r->life.closed = relay_closed;
+    // It may go on for hours: it takes no place among the requests that are worked on.
+    if (c->counted)
+        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
+    c->counted = false;
     r->c = c;
     r->x = c->x;
     r->loop = c->loop;

@@ -88,6 +88,42 @@ static void test_binding(void **state)
     assert_int_equal(f->call.answer.nitems, 0);
 }
 
+// The old way: POST …/bindings with the pod's name in the body.
+static void test_old_binding(void **state)
+{
+    struct fixture *f = *state;
+    account(f);
+    create(f, "pods", "default", pod);
+    request(f, VERB_CREATE, "bindings", "default", NULL)->body =
+        parse(f, "{'metadata':{'name':'p'},'target':{'kind':'Node','name':'n1'}}");
+    run_ok(f);
+    assert_string_equal(text_at(f, get(f, "pods", "default", "p"), "spec.nodeName"), "n1");
+    request(f, VERB_CREATE, "bindings", "default", NULL)->body =
+        parse(f, "{'metadata':{'name':'none'},'target':{'kind':'Node','name':'n1'}}");
+    run_fails(f, 404, "pods \"none\" not found");
+    request(f, VERB_CREATE, "bindings", "default", NULL)->body = NULL;
+    assert_int_equal(run(f), -404);
+}
+
+static void test_create_on_update(void **state)
+{
+    struct fixture *f = *state;
+    struct value *body =
+        parse(f, "{'metadata':{'name':'l','namespace':'default'},'spec':{'holderIdentity':'x'}}");
+    request(f, VERB_UPDATE, "leases", "default", "l")->body = body;
+    run_ok(f);
+    assert_true(f->call.answer.created);
+    assert_int_equal(value_str_at(answer(f), "metadata.uid").n, 36);
+    // Not where the client thinks that there was one, and not for kinds that have no such way.
+    value_set_at(&f->a, body, "metadata.resourceVersion", value_strc(&f->a, "7"));
+    value_set_at(&f->a, body, "metadata.name", value_strc(&f->a, "m"));
+    request(f, VERB_UPDATE, "leases", "default", "m")->body = body;
+    run_fails(f, 404, "leases.coordination.k8s.io \"m\" not found");
+    request(f, VERB_UPDATE, "deployments", "default", "d")->body =
+        parse(f, "{'metadata':{'name':'d'}}");
+    run_fails(f, 404, "deployments.apps \"d\" not found");
+}
+
 static void test_pod_deletion(void **state)
 {
     struct fixture *f = *state;
@@ -491,6 +527,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_pod_create),
         T(test_binding),
+        T(test_old_binding),
+        T(test_create_on_update),
         T(test_pod_deletion),
         T(test_eviction),
         T(test_service_addresses),
