@@ -12,7 +12,7 @@
 // A name that exists with other types has no error and no records; the zone's SOA says how long
 // that holds.
 #include "network/dns_zone.h"
-#include <arpa/inet.h>
+#include "network/service_objects.h"
 
 #define TTL          5
 #define CNAME_CHAIN  8
@@ -43,16 +43,6 @@ static void push(struct arena *a, struct dns_record **list, size_t *n, const str
     if ((*n & (*n - 1)) == 0)
         *list = arena_grow(a, *list, *n * sizeof *r, (*n ? *n * 2 : 1) * sizeof *r);
     (*list)[(*n)++] = *r;
-}
-
-static bool parse_address(struct str s, uint32_t *ret)
-{
-    char text[INET_ADDRSTRLEN];
-    if (s.n == 0 || s.n >= sizeof text)
-        return false;
-    memcpy(text, s.p, s.n);
-    text[s.n] = 0;
-    return inet_pton(AF_INET, text, ret) == 1;
 }
 
 static void answer_address(struct lookup *l, uint32_t address)
@@ -107,7 +97,7 @@ static void each_endpoint(struct lookup *l, struct str service_key, bool not_rea
             struct str text = value_string(value_item(value_getc(endpoint, "addresses"), 0));
             uint32_t address;
             if ((not_ready_too || value_bool_at(endpoint, "conditions.ready", true)) &&
-                parse_address(text, &address))
+                service_address_parse(text, &address))
                 fn(l, slice, endpoint, text, address, ctx);
         }
     }
@@ -194,7 +184,7 @@ static struct str resolve_service(struct lookup *l, const struct str *labels, si
         l->exists = true;
         if (headless)
             each_endpoint(l, key, not_ready, answer_endpoint, NULL);
-        else if (parse_address(ip, &address))
+        else if (service_address_parse(ip, &address))
             answer_address(l, address);
     } else if (n == 3 && headless) {
         each_endpoint(l, key, not_ready, answer_named_endpoint, (void *)&labels[0]);
@@ -208,7 +198,7 @@ static struct str resolve_service(struct lookup *l, const struct str *labels, si
             return STR_NULL;
         }
         value_each_item (value_getc(spec, "ports"), port) {
-            if (!is_wanted(port, &w) || !parse_address(ip, &address))
+            if (!is_wanted(port, &w) || !service_address_parse(ip, &address))
                 continue;
             answer_service(l, w.service, (uint16_t)value_int_at(port, "port", 0));
             add_address(l, w.service, address);
@@ -236,7 +226,7 @@ static void resolve_pod(struct lookup *l, const struct str *labels, size_t n)
     for (size_t i = 0; i < text.n; i++)
         if (text.p[i] == '-')
             ((char *)text.p)[i] = '.';
-    if (parse_address(text, &address))
+    if (service_address_parse(text, &address))
         answer_address(l, address);
 }
 
@@ -383,16 +373,6 @@ enum dns_zone_result dns_zone_resolve(struct dns_zone *z, struct arena *a, struc
 
 // --- indexes ---
 
-static void index_service(struct arena *a, const struct object *o,
-                          void (*emit)(void *ctx, struct str value), void *ctx)
-{
-    struct str ns = object_namespace(o);
-    struct str name =
-        value_string(value_get(value_getc(object_metadata(a, o), "labels"), STR(SERVICE_NAME)));
-    if (name.n)
-        emit(ctx, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
-}
-
 static void index_address(struct arena *a, const struct object *o,
                           void (*emit)(void *ctx, struct str value), void *ctx)
 {
@@ -401,14 +381,6 @@ static void index_address(struct arena *a, const struct object *o,
             value_each_item (value_getc(endpoint, "addresses"), address)
                 emit(ctx, value_string(address));
     }
-}
-
-static void index_cluster_ip(struct arena *a, const struct object *o,
-                             void (*emit)(void *ctx, struct str value), void *ctx)
-{
-    struct str ip = value_str_at(object_tree(a, o), "spec.clusterIP");
-    if (ip.n && !str_eqc(ip, "None"))
-        emit(ctx, ip);
 }
 
 static void changed(void *ctx, struct object *old, struct object *new)
@@ -428,8 +400,8 @@ struct dns_zone *dns_zone_new(struct informers *f, struct str domain, void (*on_
     z->services = informers_get(f, KIND("", "services"));
     z->slices = informers_get(f, KIND("discovery.k8s.io", "endpointslices"));
     z->namespaces = informers_get(f, KIND("", "namespaces"));
-    informer_add_index(z->services, "cluster-ip", index_cluster_ip);
-    informer_add_index(z->slices, "service", index_service);
+    service_index_addresses(z->services);
+    service_index_slices(z->slices);
     informer_add_index(z->slices, "address", index_address);
     struct informer *const followed[] = {z->services, z->slices, z->namespaces};
     for (size_t i = 0; i < 3; i++) {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MESSAGE_BYTES 4096
+#define DUMP_TRIES    50 // a dump is begun again when what it shows changes meanwhile
 
 int netlink_open(struct netlink *n, int protocol, const char *netns, struct err *e)
 {
@@ -47,23 +48,46 @@ void netlink_close(struct netlink *n)
     n->socket = NULL;
 }
 
+// One datagram of answers. 1: more to come; 0 or -errno: that was the end.
+static int read_answers(struct netlink *n, char *buffer, int left, bool *interrupted,
+                        int (*fn)(const struct nlmsghdr *m, void *ctx), void *ctx)
+{
+    unsigned port = mnl_socket_get_portid(n->socket);
+    for (struct nlmsghdr *m = (void *)buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left)) {
+        if (m->nlmsg_seq != n->sequence || m->nlmsg_pid != port)
+            continue; // of an earlier request
+        if (m->nlmsg_type == NLMSG_ERROR)
+            return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(m))->error;
+        if (m->nlmsg_type == NLMSG_DONE) {
+            int error = mnl_nlmsg_get_payload_len(m) >= sizeof(int)
+                            ? *(const int *)mnl_nlmsg_get_payload(m)
+                            : 0;
+            return error < 0 ? error : *interrupted ? -EINTR : 0;
+        }
+        *interrupted = *interrupted || m->nlmsg_flags & NLM_F_DUMP_INTR;
+        if (fn && !*interrupted)
+            fn(m, ctx);
+    }
+    return 1;
+}
+
 int netlink_exchange(struct netlink *n, struct nlmsghdr *m,
                      int (*fn)(const struct nlmsghdr *m, void *ctx), void *ctx)
 {
     static _Thread_local char buffer[32768];
+    bool interrupted = false;
     m->nlmsg_seq = ++n->sequence;
-    unsigned port = mnl_socket_get_portid(n->socket);
     if (mnl_socket_sendto(n->socket, m, m->nlmsg_len) < 0)
         return -errno;
     for (;;) {
         ssize_t got = mnl_socket_recvfrom(n->socket, buffer, sizeof buffer);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got < 0)
             return -errno;
-        int r = mnl_cb_run(buffer, (size_t)got, n->sequence, port, fn, ctx);
-        if (r < 0)
-            return -errno;
-        if (r == MNL_CB_STOP)
-            return 0;
+        int r = read_answers(n, buffer, (int)got, &interrupted, fn, ctx);
+        if (r <= 0)
+            return r;
     }
 }
 
@@ -239,10 +263,14 @@ static int read_each_link(const struct nlmsghdr *m, void *ctx)
 int link_each(struct netlink *n, void (*fn)(void *ctx, const char *name, int index), void *ctx)
 {
     char buffer[MESSAGE_BYTES];
-    struct ifinfomsg *info;
-    struct nlmsghdr *m = start(buffer, RTM_GETLINK, NLM_F_DUMP, sizeof *info, &info);
     struct each_link each = {fn, ctx};
-    return netlink_exchange(n, m, read_each_link, &each);
+    int r = -EINTR;
+    for (int tries = 0; r == -EINTR && tries < DUMP_TRIES; tries++) {
+        struct ifinfomsg *info;
+        struct nlmsghdr *m = start(buffer, RTM_GETLINK, NLM_F_DUMP, sizeof *info, &info);
+        r = netlink_exchange(n, m, read_each_link, &each);
+    }
+    return r;
 }
 
 struct find_name {
@@ -260,11 +288,14 @@ static void copy_name(void *ctx, const char *name, int index)
 int route_default_device(struct netlink *n, char *out)
 {
     char buffer[MESSAGE_BYTES];
-    struct rtmsg *info;
-    struct nlmsghdr *m = start(buffer, RTM_GETROUTE, NLM_F_DUMP, sizeof *info, &info);
-    info->rtm_family = AF_INET;
     struct find_name find = {.out = out};
-    int r = netlink_exchange(n, m, read_route, &find.index);
+    int r = -EINTR;
+    for (int tries = 0; r == -EINTR && tries < DUMP_TRIES; tries++) {
+        struct rtmsg *info;
+        struct nlmsghdr *m = start(buffer, RTM_GETROUTE, NLM_F_DUMP, sizeof *info, &info);
+        info->rtm_family = AF_INET;
+        r = netlink_exchange(n, m, read_route, &find.index);
+    }
     if (r < 0)
         return r;
     out[0] = 0;

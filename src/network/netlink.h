@@ -19,7 +19,8 @@ int netlink_open(struct netlink *n, int protocol, const char *netns, struct err 
 void netlink_close(struct netlink *n);
 // Sends one message and waits for its acknowledgement: 0 or -errno.
 int netlink_send(struct netlink *n, struct nlmsghdr *m);
-// Sends one request (a dump) and gives every answer to fn (libmnl's mnl_cb_t) until the end: 0 or -errno.
+// Sends one request (a dump) and gives every answer to fn (its result is ignored) until the end: 0 or
+// -errno. -EINTR: what is dumped changed meanwhile, the answers are not a whole; ask again.
 int netlink_exchange(struct netlink *n, struct nlmsghdr *m, int (*fn)(const struct nlmsghdr *m, void *ctx),
                      void *ctx);
 
@@ -36,5 +37,5 @@ int address_del(struct netlink *n, int index, struct in_addr address, unsigned p
 int route_add(struct netlink *n, int index, struct in_addr destination, unsigned prefix, struct in_addr gateway);
 // Name of the device of the default route, into out (IFNAMSIZ); -ENOENT: there is none.
 int route_default_device(struct netlink *n, char *out);
-// Calls fn with the name of every link.
+// Calls fn with the name of every link; twice where links changed meanwhile.
 int link_each(struct netlink *n, void (*fn)(void *ctx, const char *name, int index), void *ctx);

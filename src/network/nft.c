@@ -11,14 +11,16 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
 
-#define BATCH_MAX ((size_t)256 << 20)
+#define BATCH_MAX  ((size_t)256 << 20)
+#define DUMP_TRIES 50
 
 struct nft_batch {
     const char *table;
     struct buf b;
-    uint32_t sequence;
-    size_t message; // offset of the open message's header
-    size_t nest[8]; // offsets of open nested attributes
+    uint32_t first;    // set when it is sent
+    uint32_t sequence; // of the next message
+    size_t message;    // offset of the open message's header
+    size_t nest[8];    // offsets of open nested attributes
     unsigned depth;
 };
 
@@ -143,46 +145,85 @@ static unsigned type_of(struct nft_batch *b, uint32_t sequence)
     return 0;
 }
 
-// The kernel answers errors as they are found and one acknowledgement for BATCH_END, which asks for
-// it.
-static int read_answers(struct netlink *n, struct nft_batch *b, uint32_t last, struct err *e)
+// What the kernel said of one batch.
+struct verdicts {
+    uint32_t first, last; // sequence numbers of the batch
+    bool acknowledged;    // the last change got its answer
+    int error;            // the first one
+    unsigned failed;      // message type of what it refused
+};
+
+static void read_answer(struct nft_batch *b, struct verdicts *v, const struct nlmsghdr *h)
+{
+    if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_seq < v->first || h->nlmsg_seq > v->last)
+        return;
+    const struct nlmsgerr *answer = mnl_nlmsg_get_payload(h);
+    if (answer->error && !v->error) {
+        v->error = -answer->error;
+        v->failed = type_of(b, h->nlmsg_seq);
+    }
+    v->acknowledged = v->acknowledged || h->nlmsg_seq == v->last;
+}
+
+// A batch is carried out within the system call that sends it, so all answers are there: they are
+// taken without waiting, which cannot hang, and until there are none, so that the next batch finds
+// the socket empty. Only the last change asks for an answer (an acknowledgement of BATCH_END is
+// given by kernels from 6.10 only); of the others errors come.
+static int read_answers(struct netlink *n, struct nft_batch *b, struct err *e)
 {
     static _Thread_local char buffer[32768];
-    int first_error = 0;
-    unsigned failed = 0;
-    for (bool done = false; !done;) {
-        ssize_t got = mnl_socket_recvfrom(n->socket, buffer, sizeof buffer);
-        if (got < 0 && errno == ENOBUFS) {
-            first_error = first_error ? first_error : -ENOBUFS;
-            break;
+    struct verdicts v = {.first = b->first, .last = b->sequence - 1};
+    int fd = mnl_socket_get_fd(n->socket);
+    for (;;) {
+        ssize_t got = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == ENOBUFS) { // more errors than the socket holds
+            v.error = v.error ? v.error : ENOBUFS;
+            continue;
         }
         if (got < 0)
-            return err_errno(e, errno, "reading the answer of nf_tables");
+            break;
         int left = (int)got;
         for (struct nlmsghdr *h = (void *)buffer; mnl_nlmsg_ok(h, left);
-             h = mnl_nlmsg_next(h, &left)) {
-            if (h->nlmsg_type != NLMSG_ERROR)
-                continue;
-            const struct nlmsgerr *answer = mnl_nlmsg_get_payload(h);
-            if (answer->error && !first_error) {
-                first_error = answer->error;
-                failed = type_of(b, h->nlmsg_seq);
-            }
-            done = done || h->nlmsg_seq == last || answer->error;
-        }
+             h = mnl_nlmsg_next(h, &left))
+            read_answer(b, &v, h);
     }
-    if (first_error)
-        return err_errno(e, -first_error, "nf_tables refused %s in table \"%s\"",
-                         message_name(failed), b->table);
+    if (v.error)
+        return err_errno(e, v.error, "nf_tables refused %s in table \"%s\"", message_name(v.failed),
+                         b->table);
+    if (!v.acknowledged)
+        return err_set(e, ERR_INTERNAL, "nf_tables did not acknowledge a batch for table \"%s\"",
+                       b->table);
     return 0;
+}
+
+static void finish_batch(struct netlink *n, struct nft_batch *b)
+{
+    // Numbers of their own for every batch of a socket: no answer is taken for another's.
+    b->first = n->sequence + 1;
+    for (size_t i = 0; buf_ok(&b->b) && i < b->b.n;) {
+        struct nlmsghdr *h = at(b, i);
+        h->nlmsg_seq += n->sequence;
+        i += h->nlmsg_len;
+    }
+    if (buf_ok(&b->b))
+        ((struct nlmsghdr *)at(b, b->message))->nlmsg_flags |= NLM_F_ACK;
+    b->sequence += n->sequence;
+    n->sequence = b->sequence;
+    open_raw(b, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    b->sequence--;
+    close_message(b);
 }
 
 int nft_commit(struct netlink *n, struct nft_batch *b, struct err *e)
 {
     int r = 0;
-    uint32_t last = b->sequence;
-    open_raw(b, NFNL_MSG_BATCH_END, NLM_F_ACK, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    close_message(b);
+    if (b->sequence == 2) { // nothing but its beginning
+        nft_drop(b);
+        return 0;
+    }
+    finish_batch(n, b);
     // A batch is one datagram; the send buffer must hold it, whatever the system's limit (we are
     // root).
     int size = (int)b->b.n + 65536, fd = mnl_socket_get_fd(n->socket);
@@ -193,7 +234,7 @@ int nft_commit(struct netlink *n, struct nft_batch *b, struct err *e)
     else if (sendto(fd, b->b.p, b->b.n, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
         r = err_errno(e, errno, "sending a batch to nf_tables");
     else
-        r = read_answers(n, b, last, e);
+        r = read_answers(n, b, e);
     nft_drop(b);
     return r;
 }
@@ -341,10 +382,16 @@ void nft_set_flush(struct nft_batch *b, const char *set)
 // --- dump ---
 
 struct dump {
-    const struct nft_set *set;
-    void (*fn)(void *ctx, const struct nft_element *e);
-    void *ctx;
+    struct nft_element *list; // chains are copies
+    size_t n, cap;
 };
+
+static void dump_reset(struct dump *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        free((char *)d->list[i].chain);
+    d->n = 0;
+}
 
 static void copy_value(const struct nlattr *data, uint32_t *out, size_t n)
 {
@@ -375,10 +422,15 @@ static void dump_element(struct dump *d, const struct nlattr *element)
             copy_value(a, e.key, sizeof e.key);
         if (mnl_attr_get_type(a) == NFTA_SET_ELEM_DATA) {
             copy_value(a, e.data, sizeof e.data);
-            e.chain = verdict_chain(a);
+            const char *chain = verdict_chain(a);
+            e.chain = chain ? mem_cstr(str_of(chain)) : NULL;
         }
     }
-    d->fn(d->ctx, &e);
+    if (d->n == d->cap) {
+        d->cap = d->cap ? d->cap * 2 : 16;
+        d->list = mem_realloc(d->list, d->cap * sizeof *d->list);
+    }
+    d->list[d->n++] = e;
 }
 
 static int dump_message(const struct nlmsghdr *h, void *ctx)
@@ -390,8 +442,7 @@ static int dump_message(const struct nlmsghdr *h, void *ctx)
     return MNL_CB_OK;
 }
 
-int nft_set_each(struct netlink *n, const char *table, const struct nft_set *s,
-                 void (*fn)(void *ctx, const struct nft_element *e), void *ctx)
+static int dump_set(struct netlink *n, const char *table, const struct nft_set *s, struct dump *d)
 {
     char buffer[1024];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
@@ -401,8 +452,24 @@ int nft_set_each(struct netlink *n, const char *table, const struct nft_set *s,
     *g = (struct nfgenmsg){.nfgen_family = NFPROTO_IPV4, .version = NFNETLINK_V0};
     mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, table);
     mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, s->name);
-    struct dump d = {s, fn, ctx};
-    return netlink_exchange(n, h, dump_message, &d);
+    return netlink_exchange(n, h, dump_message, d);
+}
+
+int nft_set_each(struct netlink *n, const char *table, const struct nft_set *s,
+                 void (*fn)(void *ctx, const struct nft_element *e), void *ctx)
+{
+    struct dump d = {0};
+    int r = -EINTR;
+    // A commit by anybody, to any table, interrupts a dump: it is begun again.
+    for (int tries = 0; r == -EINTR && tries < DUMP_TRIES; tries++) {
+        dump_reset(&d);
+        r = dump_set(n, table, s, &d);
+    }
+    for (size_t i = 0; r == 0 && i < d.n; i++)
+        fn(ctx, &d.list[i]);
+    dump_reset(&d);
+    free(d.list);
+    return r;
 }
 
 // --- rules ---

@@ -2,16 +2,21 @@
 // marks its Service dirty; all that is dirty at the end of the loop's turn becomes one batch. What
 // a Service should look like is computed from the informers' state, never from the event, and
 // compared with what the kernel was given last, so a change that changes nothing sends nothing.
+//
+// An address and port belongs to one Service. The API server sees to that for cluster addresses and
+// NodePorts, but anybody may write external addresses: who came first has it, the others wait; a
+// cluster address goes before all of those, so that nobody can take the API server's.
 #include "network/proxy.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/time.h"
+#include "client/hook.h"
 #include "network/proxy_rules.h"
+#include "network/service_objects.h"
 #include <arpa/inet.h>
 
 #define RETRY_NS         (1 * NS_PER_S)
 #define AFFINITY_DEFAULT 10800
-#define SERVICE_NAME     "kubernetes.io/service-name"
 #define OTHER_PROXY      "service.kubernetes.io/service-proxy-name"
 
 // A Service as the kernel has it. Lives in its own arena, replaced whole.
@@ -19,17 +24,21 @@ struct programmed {
     struct arena arena;
     struct frontend *frontends;
     size_t n;
+    uint32_t cluster_ip; // 0: none
 };
 
 struct service_proxy {
     struct loop *loop;
+    struct informers *informers;
     struct informer *services, *slices;
     struct informer_handler on_service, on_slice;
-    struct loop_task task;
+    struct hook *work;
     struct loop_timer retry;
     struct proxy_rules *rules;
     struct map programmed; // "ns/name" -> struct programmed
     struct map dirty;      // "ns/name"
+    struct map owners;     // address, protocol, port -> "ns/name", heap
+    struct map waiting;    // "ns/name" of Services that want what another has
     char *node_name;
     bool synced;
     bool whole; // the kernel's state is unknown: make the table anew
@@ -41,7 +50,8 @@ struct builder {
     struct service_proxy *p;
     struct arena *a;
     const struct value *service;
-    const struct object_list *slices;
+    const struct value **slices; // trees, IPv4 only
+    size_t nslices;
     struct frontend *out;
     size_t n, cap;
 };
@@ -49,16 +59,6 @@ struct builder {
 static uint8_t protocol_of(struct str name)
 {
     return str_eqc(name, "UDP") ? IPPROTO_UDP : str_eqc(name, "SCTP") ? IPPROTO_SCTP : IPPROTO_TCP;
-}
-
-static bool parse_address(struct str s, uint32_t *ret)
-{
-    char text[INET_ADDRSTRLEN];
-    if (s.n == 0 || s.n >= sizeof text)
-        return false;
-    memcpy(text, s.p, s.n);
-    text[s.n] = 0;
-    return inet_pton(AF_INET, text, ret) == 1;
 }
 
 enum which { WHICH_READY, WHICH_SERVING };
@@ -70,27 +70,30 @@ static bool usable(const struct value *endpoint, enum which which)
     return which == WHICH_READY ? ready : serving && value_bool_at(c, "terminating", false);
 }
 
+// The number of a Service's port in a slice; 0: the slice has no such port.
+static uint16_t slice_port(const struct value *slice, struct str name, uint8_t protocol)
+{
+    int64_t number = 0;
+    value_each_item (value_getc(slice, "ports"), port) {
+        if (str_eq(value_str_at(port, "name"), name) &&
+            protocol_of(value_str_at(port, "protocol")) == protocol)
+            number = value_int_at(port, "port", 0);
+    }
+    return number > 0 && number <= 65535 ? (uint16_t)number : 0;
+}
+
 static void add_backends(struct builder *b, struct str port_name, uint8_t protocol,
                          enum which which, bool local_only, struct backend **list, size_t *n)
 {
-    for (size_t i = 0; i < b->slices->n; i++) {
-        const struct value *slice = object_tree(b->a, b->slices->items[i]);
-        if (!str_eqc(value_str_at(slice, "addressType"), "IPv4"))
+    for (size_t i = 0; i < b->nslices; i++) {
+        struct backend one = {.port = slice_port(b->slices[i], port_name, protocol)};
+        if (!one.port)
             continue;
-        int64_t number = 0;
-        value_each_item (value_getc(slice, "ports"), port) {
-            if (str_eq(value_str_at(port, "name"), port_name) &&
-                protocol_of(value_str_at(port, "protocol")) == protocol)
-                number = value_int_at(port, "port", 0);
-        }
-        if (number <= 0 || number > 65535)
-            continue;
-        value_each_item (value_getc(slice, "endpoints"), endpoint) {
-            struct backend one = {.port = (uint16_t)number};
+        value_each_item (value_getc(b->slices[i], "endpoints"), endpoint) {
+            struct str ip = value_string(value_item(value_getc(endpoint, "addresses"), 0));
             if (!usable(endpoint, which) ||
                 (local_only && !str_eqc(value_str_at(endpoint, "nodeName"), b->p->node_name)) ||
-                !parse_address(value_string(value_item(value_getc(endpoint, "addresses"), 0)),
-                               &one.address))
+                !service_address_parse(ip, &one.address))
                 continue;
             *list = arena_grow(b->a, *list, *n * sizeof one, (*n + 1) * sizeof one);
             (*list)[(*n)++] = one;
@@ -134,6 +137,30 @@ static void add_frontend(struct builder *b, const struct frontend *f)
     b->out[b->n++] = *f;
 }
 
+// Backends and flags under a traffic policy. A Local policy drops what it may not pass on while
+// there are backends elsewhere; a Service without any backend refuses.
+static void fill_backends(struct builder *b, struct frontend *f, struct str port_name, bool local)
+{
+    struct backend *list;
+    f->nbackends = backends_of(b, port_name, f->protocol, local, &list);
+    f->backends = list;
+    f->flags = 0;
+    if (local && f->nbackends == 0 && backends_of(b, port_name, f->protocol, false, &list) > 0)
+        f->flags |= FRONTEND_DROP;
+}
+
+// Somebody may name any address as an external one; these are never.
+static bool external_address(struct builder *b, struct str text, uint32_t *ret)
+{
+    if (!service_address_parse(text, ret) || *ret == 0 || ntohl(*ret) >> 24 == IN_LOOPBACKNET)
+        return false;
+    struct object_list cluster = {0};
+    informer_by_index(b->p->services, "cluster-ip", text, &cluster);
+    bool taken = cluster.n > 0;
+    object_list_done(&cluster);
+    return !taken;
+}
+
 static void add_port(struct builder *b, const struct value *port)
 {
     const struct value *spec = value_getc(b->service, "spec");
@@ -145,26 +172,21 @@ static void add_port(struct builder *b, const struct value *port)
             spec, "sessionAffinityConfig.clientIP.timeoutSeconds", AFFINITY_DEFAULT);
 
     // Inside: the cluster address.
-    struct backend *list;
-    bool local = str_eqc(value_str_at(spec, "internalTrafficPolicy"), "Local");
-    f.nbackends = backends_of(b, name, f.protocol, local, &list);
-    f.backends = list;
-    f.flags = local ? FRONTEND_DROP : 0;
-    if (parse_address(value_str_at(spec, "clusterIP"), &f.address))
+    fill_backends(b, &f, name, str_eqc(value_str_at(spec, "internalTrafficPolicy"), "Local"));
+    if (service_address_parse(value_str_at(spec, "clusterIP"), &f.address))
         add_frontend(b, &f);
 
     // Outside: addresses that are routed to this machine, and the NodePort.
-    local = str_eqc(value_str_at(spec, "externalTrafficPolicy"), "Local");
-    f.nbackends = backends_of(b, name, f.protocol, local, &list);
-    f.backends = list;
-    f.flags = local ? FRONTEND_LOCAL | FRONTEND_DROP : 0;
+    bool local = str_eqc(value_str_at(spec, "externalTrafficPolicy"), "Local");
+    fill_backends(b, &f, name, local);
+    f.flags |= local ? FRONTEND_LOCAL : 0;
     value_each_item (value_getc(spec, "externalIPs"), ip) {
-        if (parse_address(value_string(ip), &f.address))
+        if (external_address(b, value_string(ip), &f.address))
             add_frontend(b, &f);
     }
     value_each_item (value_at(b->service, "status.loadBalancer.ingress"), ingress) {
         if (!str_eqc(value_str_at(ingress, "ipMode"), "Proxy") &&
-            parse_address(value_str_at(ingress, "ip"), &f.address))
+            external_address(b, value_str_at(ingress, "ip"), &f.address))
             add_frontend(b, &f);
     }
     int64_t node_port = value_int_at(port, "nodePort", 0);
@@ -188,6 +210,16 @@ static bool proxied(const struct value *service)
            !value_getc(labels, OTHER_PROXY);
 }
 
+static void read_slices(struct builder *b, const struct object_list *list)
+{
+    b->slices = arena_array(b->a, const struct value *, list->n);
+    for (size_t i = 0; i < list->n; i++) {
+        const struct value *slice = object_tree(b->a, list->items[i]);
+        if (str_eqc(value_str_at(slice, "addressType"), "IPv4"))
+            b->slices[b->nslices++] = slice;
+    }
+}
+
 // NULL: nothing is to be there.
 static struct programmed *desired(struct service_proxy *p, struct str key)
 {
@@ -197,10 +229,10 @@ static struct programmed *desired(struct service_proxy *p, struct str key)
     _cleanup_objects_ struct object_list slices = {0};
     informer_by_index(p->slices, "service", key, &slices);
     struct programmed *g = mem_zalloc(sizeof *g);
-    struct builder b = {.p = p, .a = &g->arena, .slices = &slices};
     _cleanup_arena_ struct arena scratch = ARENA_INIT;
-    b.a = &scratch;
-    b.service = object_tree(&scratch, service);
+    struct builder b = {.p = p, .a = &scratch, .service = object_tree(&scratch, service)};
+    read_slices(&b, &slices);
+    service_address_parse(value_str_at(b.service, "spec.clusterIP"), &g->cluster_ip);
     if (proxied(b.service))
         value_each_item (value_at(b.service, "spec.ports"), port)
             add_port(&b, port);
@@ -229,14 +261,76 @@ static void programmed_free(struct programmed *g)
     free(g);
 }
 
+// --- whose is an address and port? ---
+
+struct owner_key {
+    uint32_t address;
+    uint16_t port;
+    uint8_t protocol, zero;
+};
+
+static struct owner_key owner_key(const struct frontend *f)
+{
+    return (struct owner_key){f->address, f->port, f->protocol, 0};
+}
+
+// Keeps of g what the Service may have.
+static void claim(struct service_proxy *p, struct str service, struct programmed *g)
+{
+    size_t kept = 0;
+    for (size_t i = 0; g && i < g->n; i++) {
+        struct owner_key key = owner_key(&g->frontends[i]);
+        const char *owner = map_get(&p->owners, str_n(&key, sizeof key));
+        if (!owner)
+            map_set(&p->owners, str_n(&key, sizeof key), mem_cstr(service));
+        if (!owner || str_eqc(service, owner)) {
+            g->frontends[kept++] = g->frontends[i];
+            continue;
+        }
+        if (!map_set(&p->waiting, service, p))
+            log_warn("network", "port %u of service=%.*s is taken by the address of service=%s",
+                     key.port, STR_ARG(service), owner);
+        if (key.address && key.address == g->cluster_ip)
+            map_set(&p->dirty, str_of(owner), p); // it will let go
+    }
+    if (g)
+        g->n = kept;
+}
+
+// What the Service has no more is free for those who wait: their turn comes in this same batch.
+static void release(struct service_proxy *p, const struct programmed *is,
+                    const struct programmed *shall)
+{
+    bool released = false;
+    for (size_t i = 0, j = 0; is && i < is->n; i++) {
+        while (shall && j < shall->n && frontend_cmp(&shall->frontends[j], &is->frontends[i]) < 0)
+            j++;
+        if (shall && j < shall->n && frontend_cmp(&shall->frontends[j], &is->frontends[i]) == 0)
+            continue;
+        struct owner_key key = owner_key(&is->frontends[i]);
+        free(map_del(&p->owners, str_n(&key, sizeof key)));
+        released = true;
+    }
+    if (!released)
+        return;
+    map_each (&p->waiting, slot)
+        map_set(&p->dirty, str_n(slot->key, slot->key_n), p);
+    map_done(&p->waiting);
+    p->waiting = MAP_INIT;
+}
+
 // --- into the kernel ---
 
 static void forget_all(struct service_proxy *p)
 {
     map_each (&p->programmed, slot)
         programmed_free(slot->value);
+    map_each (&p->owners, slot)
+        free(slot->value);
     map_done(&p->programmed);
-    p->programmed = MAP_INIT;
+    map_done(&p->owners);
+    map_done(&p->waiting);
+    p->programmed = p->owners = p->waiting = MAP_INIT;
 }
 
 static void everything_is_dirty(struct service_proxy *p)
@@ -250,6 +344,20 @@ static void everything_is_dirty(struct service_proxy *p)
     }
 }
 
+static void flush_service(struct service_proxy *p, struct str key)
+{
+    struct programmed *is = map_get(&p->programmed, key), *shall = desired(p, key);
+    claim(p, key, shall);
+    proxy_rules_replace(p->rules, is ? is->frontends : NULL, is ? is->n : 0,
+                        shall ? shall->frontends : NULL, shall ? shall->n : 0);
+    release(p, is, shall);
+    if (shall)
+        map_set(&p->programmed, key, shall);
+    else
+        map_del(&p->programmed, key);
+    programmed_free(is);
+}
+
 static void flush(struct service_proxy *p)
 {
     bool whole = p->whole;
@@ -258,19 +366,13 @@ static void flush(struct service_proxy *p)
         everything_is_dirty(p);
     }
     proxy_rules_begin(p->rules, whole);
-    map_each (&p->dirty, slot) {
-        struct str key = str_n(slot->key, slot->key_n);
-        struct programmed *is = map_get(&p->programmed, key), *shall = desired(p, key);
-        proxy_rules_replace(p->rules, is ? is->frontends : NULL, is ? is->n : 0,
-                            shall ? shall->frontends : NULL, shall ? shall->n : 0);
-        if (shall)
-            map_set(&p->programmed, key, shall);
-        else
-            map_del(&p->programmed, key);
-        programmed_free(is);
+    while (p->dirty.n > 0) {
+        struct map round = p->dirty;
+        p->dirty = MAP_INIT;
+        map_each (&round, slot)
+            flush_service(p, str_n(slot->key, slot->key_n));
+        map_done(&round);
     }
-    map_done(&p->dirty);
-    p->dirty = MAP_INIT;
     _cleanup_err_ struct err e = ERR_INIT;
     p->whole = proxy_rules_commit(p->rules, &e) < 0;
     if (p->whole) {
@@ -281,9 +383,9 @@ static void flush(struct service_proxy *p)
     }
 }
 
-static void on_task(struct loop_task *t)
+static void work(void *owner)
 {
-    struct service_proxy *p = container_of(t, struct service_proxy, task);
+    struct service_proxy *p = owner;
     if (p->synced && (p->whole || p->dirty.n > 0))
         flush(p);
 }
@@ -291,14 +393,14 @@ static void on_task(struct loop_task *t)
 static void on_retry(struct loop_timer *t)
 {
     struct service_proxy *p = container_of(t, struct service_proxy, retry);
-    loop_post(p->loop, &p->task);
+    hook_post(p->work);
 }
 
 static void mark(struct service_proxy *p, struct str ns, struct str name)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     map_set(&p->dirty, arena_printf(&a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)), p);
-    loop_post(p->loop, &p->task);
+    hook_post(p->work);
 }
 
 static void service_changed(void *ctx, struct object *old, struct object *new)
@@ -307,35 +409,22 @@ static void service_changed(void *ctx, struct object *old, struct object *new)
     mark(ctx, object_namespace(o), object_name(o));
 }
 
-static struct str service_of(struct arena *a, const struct object *slice)
-{
-    return value_string(value_getc(value_getc(object_metadata(a, slice), "labels"), SERVICE_NAME));
-}
-
 static void slice_changed(void *ctx, struct object *old, struct object *new)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str was = old ? service_of(&a, old) : STR_NULL,
-               is = new ? service_of(&a, new) : STR_NULL;
+    struct str was = old ? service_of_slice(&a, old) : STR_NULL,
+               is = new ? service_of_slice(&a, new) : STR_NULL;
     if (was.n)
         mark(ctx, object_namespace(old), was);
     if (is.n && !str_eq(was, is))
         mark(ctx, object_namespace(new), is);
 }
 
-static void index_service(struct arena *a, const struct object *o,
-                          void (*emit)(void *ctx, struct str value), void *ctx)
-{
-    struct str ns = object_namespace(o), name = service_of(a, o);
-    if (name.n)
-        emit(ctx, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
-}
-
 static void on_synced(void *ctx)
 {
     struct service_proxy *p = ctx;
     p->synced = true;
-    loop_post(p->loop, &p->task);
+    hook_post(p->work);
 }
 
 int service_proxy_new(struct loop *l, const struct service_proxy_options *opt,
@@ -351,16 +440,18 @@ int service_proxy_new(struct loop *l, const struct service_proxy_options *opt,
         return r;
     }
     p->node_name = mem_cstr(opt->node_name);
-    p->task.fn = on_task;
+    p->work = hook_new(l, work, p);
     p->retry.fn = on_retry;
     p->services = informers_get(opt->informers, KIND("", "services"));
     p->slices = informers_get(opt->informers, KIND("discovery.k8s.io", "endpointslices"));
-    informer_add_index(p->slices, "service", index_service);
+    service_index_slices(p->slices);
+    service_index_addresses(p->services);
     p->on_service = (struct informer_handler){.on_change = service_changed, .ctx = p};
     p->on_slice = (struct informer_handler){.on_change = slice_changed, .ctx = p};
     informer_add_handler(p->services, &p->on_service);
     informer_add_handler(p->slices, &p->on_slice);
-    informers_when_synced(opt->informers, on_synced, p);
+    p->informers = opt->informers;
+    informers_when_synced(p->informers, on_synced, p);
     *ret = p;
     return 0;
 }
@@ -369,6 +460,8 @@ void service_proxy_free(struct service_proxy *p)
 {
     if (!p)
         return;
+    informers_cancel_when_synced(p->informers, p);
+    hook_free(p->work);
     informer_remove_handler(p->services, &p->on_service);
     informer_remove_handler(p->slices, &p->on_slice);
     loop_timer_cancel(p->loop, &p->retry);

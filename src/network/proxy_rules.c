@@ -20,8 +20,10 @@
 // touched.
 #include "network/proxy_rules.h"
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "network/addresses.h"
+#include "network/conntrack.h"
 #include "network/nft.h"
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
@@ -64,6 +66,7 @@ struct proxy_rules {
     struct map hairpins;       // backend address (4 bytes) -> number of frontends with it
     struct nft_element *stale; // affinity entries to forget after the commit
     size_t nstale;
+    struct map udp; // changed UDP frontends (struct udp_key) -> struct udp_change
 };
 
 // --- fixed part ---
@@ -352,6 +355,64 @@ static void forget_stale(struct proxy_rules *r)
     r->nstale = 0;
 }
 
+// --- UDP flows that lead to a backend that is gone ---
+
+struct udp_key {
+    uint32_t address;
+    uint16_t port, zero;
+};
+struct udp_change {
+    size_t n; // backends now
+    struct backend list[];
+};
+
+static void note_udp(struct proxy_rules *r, const struct frontend *f, const struct frontend *to)
+{
+    if (f->protocol != IPPROTO_UDP)
+        return;
+    const struct udp_key key = {f->address, f->port, 0};
+    size_t n = to ? to->nbackends : 0;
+    struct udp_change *change = mem_alloc(sizeof *change + n * sizeof *change->list);
+    change->n = n;
+    if (n > 0)
+        memcpy(change->list, to->backends, n * sizeof *change->list);
+    free(map_set(&r->udp, str_n(&key, sizeof key), change));
+}
+
+static bool is_stale_flow(void *ctx, const struct conntrack_flow *flow)
+{
+    struct proxy_rules *r = ctx;
+    struct udp_key key = {flow->destination, flow->port, 0};
+    const struct udp_change *change = map_get(&r->udp, str_n(&key, sizeof key));
+    if (!change && flow->server != flow->destination) { // not to us unless it was led elsewhere
+        key.address = 0;
+        change = map_get(&r->udp, str_n(&key, sizeof key));
+    }
+    if (!change)
+        return false;
+    for (size_t i = 0; i < change->n; i++)
+        if (change->list[i].address == flow->server && change->list[i].port == flow->server_port)
+            return false;
+    return true;
+}
+
+static void drop_udp_notes(struct proxy_rules *r)
+{
+    map_each (&r->udp, slot)
+        free(slot->value);
+    map_done(&r->udp);
+    r->udp = MAP_INIT;
+}
+
+static void forget_flows(struct proxy_rules *r)
+{
+    int result = r->udp.n > 0 ? conntrack_forget_udp(&r->socket, is_stale_flow, r) : 0;
+    if (result < 0)
+        log_warn("network", "UDP flows of changed Services could not be ended: %s",
+                 strerror(-result));
+    drop_udp_notes(r);
+}
+
 void proxy_rules_replace(struct proxy_rules *r, const struct frontend *from, size_t nfrom,
                          const struct frontend *to, size_t nto)
 {
@@ -364,14 +425,17 @@ void proxy_rules_replace(struct proxy_rules *r, const struct frontend *from, siz
         put_frontend(r, &from[i], false);
         bool stays = j < nto && frontend_cmp(&to[j], &from[i]) == 0;
         struct stale_search search = {r, &from[i], stays ? &to[j] : NULL};
+        note_udp(r, &from[i], search.to);
         if (from[i].affinity_seconds)
             nft_set_each(&r->socket, r->table, &affinity, note_stale, &search);
     }
     for (size_t i = 0, j = 0; i < nto; i++) {
         while (j < nfrom && frontend_cmp(&from[j], &to[i]) < 0)
             j++;
-        if (j == nfrom || !frontend_same(&from[j], &to[i]))
+        if (j == nfrom || !frontend_same(&from[j], &to[i])) {
             put_frontend(r, &to[i], true);
+            note_udp(r, &to[i], &to[i]);
+        }
     }
 }
 
@@ -401,6 +465,7 @@ void proxy_rules_free(struct proxy_rules *r)
     netlink_close(&r->socket);
     map_done(&r->chains);
     map_done(&r->hairpins);
+    drop_udp_notes(r);
     free(r->stale);
     free(r);
 }
@@ -421,6 +486,10 @@ int proxy_rules_commit(struct proxy_rules *r, struct err *e)
 {
     int result = nft_commit(&r->socket, TAKE_PTR(r->batch), e);
     forget_stale(r);
+    if (result == 0)
+        forget_flows(r); // after the rules: what comes next must find the new ones
+    else
+        drop_udp_notes(r);
     return result;
 }
 
