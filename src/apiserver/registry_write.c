@@ -450,8 +450,8 @@ int op_validate(struct op *op, struct err *e)
         value_setc(
             op->a, meta, "resourceVersion",
             value_str(op->a, arena_printf(op->a, "%llu", (unsigned long long)op->found->revision)));
-    int r = schema_validate_subresource(op->a, op->kind, op->request->subresource, op->new,
-                                        op->old, e);
+    int r =
+        schema_validate_subresource(op->a, op->kind, op->request->subresource, op->new, op->old, e);
     value_delc(meta, "resourceVersion");
     if (r < 0)
         return r;

@@ -124,6 +124,53 @@ static void test_create_on_update(void **state)
     run_fails(f, 404, "deployments.apps \"d\" not found");
 }
 
+static struct api_request *pod_patch(struct fixture *f, const char *sub, const char *json)
+{
+    struct api_request *r = request(f, VERB_PATCH, "pods", "default", "p");
+    r->subresource = str_of(sub);
+    r->patch_type = PATCH_TYPE_STRATEGIC;
+    r->body = parse(f, json);
+    return r;
+}
+
+static void test_pod_parts(void **state)
+{
+    struct fixture *f = *state;
+    account(f);
+    create(f, "pods", "default",
+           "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','resources':{'"
+           "requests':{'cpu':'1'}}}]}}");
+    // Not by an ordinary write …
+    pod_patch(f, NULL, "{'spec':{'ephemeralContainers':[{'name':'d','image':'j'}]}}");
+    assert_int_equal(run(f), -422);
+    // … but by the subresource, which changes nothing else.
+    pod_patch(f, "ephemeralcontainers",
+              "{'metadata':{'labels':{'x':'y'}},'spec':{'ephemeralContainers':[{'name':'d','image':"
+              "'j'}]}}");
+    run_ok(f);
+    struct value *v = answer(f);
+    assert_int_equal(value_len(value_at(v, "spec.ephemeralContainers")), 1);
+    assert_null(value_at(v, "metadata.labels"));
+    pod_patch(f, "ephemeralcontainers",
+              "{'spec':{'ephemeralContainers':[{'name':'d','image':'k'}]}}");
+    assert_int_equal(run(f), -422);
+    pod_patch(f, NULL,
+              "{'spec':{'containers':[{'name':'c','resources':{'requests':{'cpu':'2'}}}]}}");
+    assert_int_equal(run(f), -422);
+    pod_patch(f, "resize",
+              "{'spec':{'containers':[{'name':'c','resources':{'requests':{'cpu':'2'}}}]}}");
+    run_ok(f);
+    v = answer(f);
+    assert_string_equal(
+        text_at(f, value_item(value_at(v, "spec.containers"), 0), "resources.requests.cpu"), "2");
+    pod_patch(f, "resize",
+              "{'spec':{'containers':[{'name':'c','resources':{'requests':{'memory':'1Gi'},'limits'"
+              ":{'cpu':'2','memory':'1Gi'}}}]}}");
+    assert_int_equal(run(f), -422);
+    assert_non_null(
+        strstr(f->call.err.message, "Pod QOS Class may not change as a result of resizing"));
+}
+
 static void test_pod_deletion(void **state)
 {
     struct fixture *f = *state;
@@ -528,6 +575,7 @@ int main(void)
         T(test_pod_create),
         T(test_binding),
         T(test_old_binding),
+        T(test_pod_parts),
         T(test_create_on_update),
         T(test_pod_deletion),
         T(test_eviction),
