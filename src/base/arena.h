@@ -11,7 +11,7 @@ struct arena_chunk;
 struct arena {
     struct arena_chunk *chunks; // newest first
     char *at, *end;
-    size_t total;               // bytes asked of the heap
+    size_t total; // bytes asked of the heap
 };
 
 #define ARENA_INIT ((struct arena){0})
@@ -27,8 +27,8 @@ void *arena_zalloc(struct arena *a, size_t size);
 // Grows an array made by arena_alloc (in place where it is the newest block).
 void *arena_grow(struct arena *a, void *old, size_t old_size, size_t new_size);
 
-struct str arena_str(struct arena *a, struct str s);    // a copy
-char *arena_cstr(struct arena *a, struct str s);        // a copy with NUL
+struct str arena_str(struct arena *a, struct str s); // a copy
+char *arena_cstr(struct arena *a, struct str s);     // a copy with NUL
 struct str arena_printf(struct arena *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 struct str arena_vprintf(struct arena *a, const char *fmt, va_list ap);
@@ -40,7 +40,7 @@ struct str arena_join(struct arena *a, const struct str *parts, size_t n, struct
 void *mem_alloc(size_t size);
 void *mem_zalloc(size_t size);
 void *mem_realloc(void *p, size_t size);
-char *mem_cstr(struct str s); // heap copy with NUL
+char *mem_cstr(struct str s);     // heap copy with NUL
 struct str mem_str(struct str s); // heap copy; free((char *)s.p)
 static inline void mem_freep(void *pp)
 {

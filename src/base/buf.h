@@ -7,7 +7,7 @@
 struct buf {
     char *p;
     size_t n, cap;
-    size_t max;  // 0 means BUF_MAX_DEFAULT
+    size_t max; // 0 means BUF_MAX_DEFAULT
     bool failed;
 };
 #define BUF_MAX_DEFAULT ((size_t)1 << 30)

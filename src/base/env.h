@@ -12,8 +12,8 @@ struct env;
 struct env_file; // an open file of this env
 
 struct env_ops {
-    int64_t (*now_real)(struct env *env);  // ns since 1970 UTC
-    uint64_t (*now_mono)(struct env *env); // ns, monotonic
+    int64_t (*now_real)(struct env *env);               // ns since 1970 UTC
+    uint64_t (*now_mono)(struct env *env);              // ns, monotonic
     void (*random)(struct env *env, void *p, size_t n); // cryptographic in production
 
     // Disk. flags: ENV_* below.
@@ -56,8 +56,9 @@ static inline void env_random(struct env *env, void *p, size_t n)
 {
     env->ops->random(env, p, n);
 }
-// Virtual env for simulation and tests: clock starts at start_real and moves only by env_sim_advance;
-// random from the seed; the disk is an in-memory one (see store's crash disk for a faulty one).
+// Virtual env for simulation and tests: clock starts at start_real and moves only by
+// env_sim_advance; random from the seed; the disk is an in-memory one (see store's crash disk for a
+// faulty one).
 struct env *env_sim_new(uint64_t seed, int64_t start_real);
 void env_sim_advance(struct env *env, uint64_t ns);
 void env_sim_free(struct env *env);

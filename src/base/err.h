@@ -6,9 +6,9 @@
 //     if (thing_do(&thing, &e) < 0)
 //         return err_wrap(ret_err, &e, "starting pod %s", name);
 //
-// Functions return 0, or the negative HTTP-like code that err_code(e) also gives (-404 ...), so that
-// `return err_set(e, ERR_NOT_FOUND, ...)` is the usual last line. NULL is accepted for e by every
-// function here and means that nobody will read the reason.
+// Functions return 0, or the negative HTTP-like code that err_code(e) also gives (-404 ...), so
+// that `return err_set(e, ERR_NOT_FOUND, ...)` is the usual last line. NULL is accepted for e by
+// every function here and means that nobody will read the reason.
 #pragma once
 #include "base/str.h"
 #include <stdarg.h>
@@ -47,13 +47,13 @@ struct err_cause {
 
 struct err {
     enum err_reason reason;
-    char *message;           // heap; never NULL once reason is set
+    char *message;            // heap; never NULL once reason is set
     struct err_cause *causes; // heap
     size_t ncauses;
     int retry_after_seconds; // 0: none
     // Status.details, where the failing layer knows them; heap or NULL.
     char *details_name, *details_group, *details_kind, *details_uid;
-    char *continue_token;    // metadata.continue of a 410 on a list
+    char *continue_token; // metadata.continue of a 410 on a list
 };
 #define ERR_INIT ((struct err){0})
 

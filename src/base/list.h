@@ -40,9 +40,9 @@ static inline struct list *list_pop(struct list *head) // from the front, or NUL
     list_remove(n);
     return n;
 }
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
-#define list_each(head, it)                                                                        \
-    for (struct list *it = (head)->next; it != (head); it = it->next)
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+#define list_each(head, it) for (struct list *it = (head)->next; it != (head); it = it->next)
 #define list_each_safe(head, it)                                                                   \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \
          it = it##_next, it##_next = it->next)

@@ -3,8 +3,8 @@
 //     2026-01-02T03:04:05.678Z INFO  node: pod started pod="default/web" took="12ms"
 //
 // Entry points log once; libraries return errors. Level by CORACLE_LOG (debug, info, warn, error).
-// Any thread. The caller quotes values that may hold spaces; control characters are escaped and long
-// lines are cut, so one event is always one line. Never pass a credential.
+// Any thread. The caller quotes values that may hold spaces; control characters are escaped and
+// long lines are cut, so one event is always one line. Never pass a credential.
 #pragma once
 #include "base/str.h"
 

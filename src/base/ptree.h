@@ -1,7 +1,7 @@
 // Persistent ordered map: string key -> reference-counted value, as an immutable B+tree with path
 // copying. A version (root) never changes; a writer makes the next version from it at O(log n)
-// copied nodes, readers keep whichever version they took for as long as they want: that is what makes
-// a paged LIST consistent and free for writers. Any thread may read a version that it holds a
+// copied nodes, readers keep whichever version they took for as long as they want: that is what
+// makes a paged LIST consistent and free for writers. Any thread may read a version that it holds a
 // reference to; one thread at a time makes new versions of one tree.
 #pragma once
 #include "base/str.h"

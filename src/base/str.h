@@ -14,7 +14,7 @@ struct str {
 #define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
 #define STR_NULL     ((struct str){NULL, 0})
 // For printf: printf("%.*s", STR_ARG(s))
-#define STR_ARG(s)   (int)(s).n, (s).p ? (s).p : ""
+#define STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 
 struct str str_of(const char *cstr); // NULL gives STR_NULL
 static inline struct str str_n(const void *p, size_t n)
@@ -24,8 +24,8 @@ static inline struct str str_n(const void *p, size_t n)
 
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *cstr);
-bool str_ieq(struct str a, struct str b);  // ASCII case-insensitive
-int str_cmp(struct str a, struct str b);   // bytewise, as memcmp; shorter prefix first
+bool str_ieq(struct str a, struct str b); // ASCII case-insensitive
+int str_cmp(struct str a, struct str b);  // bytewise, as memcmp; shorter prefix first
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 // Index of the first occurrence, or -1.
@@ -39,8 +39,9 @@ static inline struct str str_from(struct str s, size_t from)
     return str_sub(s, from, SIZE_MAX);
 }
 struct str str_trim(struct str s); // ASCII white space at both ends
-// Cuts *rest at the first `sep`: returns what stands before it and moves *rest behind it. At the end
-// returns the remainder and sets *rest to STR_NULL. Use: while (rest.p) part = str_cut(&rest, ',');
+// Cuts *rest at the first `sep`: returns what stands before it and moves *rest behind it. At the
+// end returns the remainder and sets *rest to STR_NULL. Use:
+//     while (rest.p) part = str_cut(&rest, ',');
 struct str str_cut(struct str *rest, char sep);
 // Decimal, whole string, no sign for u64; false on overflow, emptiness or other characters.
 bool str_to_u64(struct str s, uint64_t *ret);

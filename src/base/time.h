@@ -1,5 +1,6 @@
 // Times and durations. Real time is nanoseconds since 1970 UTC (int64_t), monotonic time is
-// nanoseconds since some start (uint64_t); both come from struct env, never from the system directly.
+// nanoseconds since some start (uint64_t); both come from struct env, never from the system
+// directly.
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
