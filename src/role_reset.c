@@ -9,27 +9,40 @@
 #include "network/pod_network.h"
 #include "network/proxy.h"
 #include "node/agent.h"
+#include "node/image_unpack.h"
 #include "node/runtime.h"
 #include "roles.h"
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
+#include <fcntl.h>
 #include <unistd.h>
 
-#define DNS_IP          "10.96.0.10"
-#define SUPERVISOR_WAIT 5000 // ms
+#define DNS_IP "10.96.0.10"
 
 struct reset {
-    const char *data_dir, *state_dir;
+    const char *data_dir, *state_dir, *log_dir;
     struct arena arena;
 };
+
+static struct runtime_oci_options options_of(const struct reset *t)
+{
+    return (struct runtime_oci_options){
+        .data_dir = t->data_dir, .state_dir = t->state_dir, .cgroup_root = "coracle"};
+}
+
+// The pod's log directory goes with it, as when the agent deletes a pod.
+static int remove_logs(struct reset *t, const struct runtime_sandbox *s, struct err *e)
+{
+    const char *path =
+        arena_printf(&t->arena, "%s/%.*s_%.*s_%.*s%c", t->log_dir, STR_ARG(s->pod_namespace),
+                     STR_ARG(s->pod_name), STR_ARG(s->pod_uid), 0)
+            .p;
+    int r = access(path, F_OK) == 0 ? tree_remove(AT_FDCWD, path) : 0;
+    return r < 0 ? err_errno(e, -r, "removing %s", path) : 0;
+}
 
 static int remove_sandboxes(struct reset *t, struct err *e)
 {
     struct runtime *r = NULL;
-    const struct runtime_oci_options opt = {
-        .data_dir = t->data_dir, .state_dir = t->state_dir, .cgroup_root = "coracle"};
+    const struct runtime_oci_options opt = options_of(t);
     if (access(t->state_dir, F_OK) < 0)
         return 0;
     int result = runtime_oci_new(env_system(), &opt, &r, e);
@@ -42,6 +55,8 @@ static int remove_sandboxes(struct reset *t, struct err *e)
         if ((result = r->ops->sandbox_stop(r, list[i].id, e)) == 0)
             result = r->ops->sandbox_remove(r, list[i].id, e);
         if (result == 0)
+            result = remove_logs(t, &list[i], e);
+        if (result == 0)
             printf("removed pod %.*s/%.*s\n", STR_ARG(list[i].pod_namespace),
                    STR_ARG(list[i].pod_name));
     }
@@ -49,30 +64,10 @@ static int remove_sandboxes(struct reset *t, struct err *e)
     return result;
 }
 
-// By the pid in its lock file, which it holds as long as it lives; a pidfd, so that a reused pid is
-// not hit.
-static int stop_supervisor(struct reset *t, struct err *e)
+static int remove_runtime(struct reset *t, struct err *e)
 {
-    struct str text;
-    uint64_t pid;
-    const char *path = arena_printf(&t->arena, "%s/supervisor.lock%c", t->state_dir, 0).p;
-    if (file_read_all(&t->arena, path, 64, &text, NULL) < 0 || !str_to_u64(str_trim(text), &pid))
-        return 0;
-    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-    if (fd < 0)
-        return 0;
-    struct str cmdline;
-    path = arena_printf(&t->arena, "/proc/%d/cmdline%c", (int)pid, 0).p;
-    int r = 0;
-    if (file_read_all(&t->arena, path, 4096, &cmdline, NULL) == 0 &&
-        str_find(cmdline, STR("supervisor")) >= 0) {
-        struct pollfd ended = {.fd = fd, .events = POLLIN};
-        syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
-        if (poll(&ended, 1, SUPERVISOR_WAIT) != 1)
-            r = err_set(e, ERR_TIMEOUT, "the supervisor (pid %d) did not end", (int)pid);
-    }
-    close(fd);
-    return r;
+    const struct runtime_oci_options opt = options_of(t);
+    return runtime_oci_teardown(&opt, e);
 }
 
 static int remove_network(struct reset *t, struct err *e)
@@ -111,10 +106,13 @@ static const struct {
 
 int role_reset(int argc, char **argv)
 {
-    struct reset t = {.data_dir = "/var/lib/coracle", .state_dir = "/run/coracle"};
+    struct reset t = {
+        .data_dir = "/var/lib/coracle", .state_dir = "/run/coracle", .log_dir = "/var/log/pods"};
     const struct flag flags[] = {
         {"data-dir", 0, FLAG_STRING, &t.data_dir, "DIR",
          "the server's data directory (default /var/lib/coracle)"},
+        {"log-dir", 0, FLAG_STRING, &t.log_dir, "DIR",
+         "where containers' logs are kept (default /var/log/pods)"},
         {"state-dir", 0, FLAG_STRING, &t.state_dir, "DIR",
          "where the state of running containers is kept (default /run/coracle)"},
     };

@@ -178,5 +178,7 @@ struct runtime_oci_options {
     const char *supervisor_exe;   // NULL: /proc/self/exe; run as `EXE supervisor …`
 };
 int runtime_oci_new(struct env *env, const struct runtime_oci_options *opt, struct runtime **ret, struct err *e);
+// After the last sandbox was removed: ends the supervisor, removes the state directory and the cgroups.
+int runtime_oci_teardown(const struct runtime_oci_options *opt, struct err *e);
 // Entry of the supervisor process (main.c dispatches `coracle supervisor …` here before anything else starts).
 int runtime_supervisor_main(int argc, char **argv);

@@ -49,7 +49,8 @@ start_again() { server_run --node-name node-1; }
 
 @test "reset takes away the rest" {
     server_kill TERM
-    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state"
+    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs"
+    [ ! -e "$DIR/state" ]
     ! grep -q "$DIR" /proc/mounts
     [ -z "$("${IN_NS[@]}" nft list tables)" ]
     ! pgrep -f "supervisor.*$DIR" >/dev/null

@@ -40,7 +40,7 @@ node_stop() {
     [ -n "${NETNS:-}" ] || return 0
     node_namespace_again
     server_kill TERM || server_kill KILL
-    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state" >>"$DIR/server.log" 2>&1 ||
+    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" >>"$DIR/server.log" 2>&1 ||
         tail -n 5 "$DIR/server.log"
     ip netns delete "$NETNS"
     [ -n "${KEEP:-}" ] || rm -rf "$DIR"
