@@ -117,7 +117,7 @@ struct cache_feed;
 struct cache_watcher {
     void (*on_event)(struct cache_watcher *w, struct cache_view *v);
     void (*on_flush)(struct cache_watcher *w); // after a batch that reached it; may be NULL
-    // Once a minute: everything up to `revision` has been delivered. May be NULL.
+    // About once a minute: everything up to `revision` has been delivered. May be NULL.
     void (*on_progress)(struct cache_watcher *w, uint64_t revision);
     // The loop fell too far behind; the watcher has been removed.
     void (*on_lost)(struct cache_watcher *w);

@@ -105,6 +105,13 @@ static void feed_task(struct loop_task *t)
     feed_drain(container_of(t, struct cache_feed, task), &revision);
 }
 
+// Marks are due at whole minutes of the clock: a loop wakes once for all its feeds.
+static void arm_progress(struct cache_feed *f)
+{
+    uint64_t now = loop_now(f->loop);
+    loop_timer_at(f->loop, &f->timer, (now / PROGRESS_TIME + 1) * PROGRESS_TIME);
+}
+
 static void feed_progress(struct loop_timer *t)
 {
     struct cache_feed *f = container_of(t, struct cache_feed, timer);
@@ -179,8 +186,8 @@ static void join(struct cache_watcher *w, struct cache_feed *f, uint64_t positio
     w->position = position;
     w->touched = false;
     list_push(&f->watchers, &w->link);
-    if (!loop_timer_armed(&f->timer))
-        loop_timer_in(f->loop, &f->timer, PROGRESS_TIME);
+    if (w->on_progress && !loop_timer_armed(&f->timer))
+        arm_progress(f);
 }
 
 void cache_watch(struct cache *c, struct loop *l, const struct kind *k, struct cache_watcher *w,

@@ -12,6 +12,7 @@
 
 #define FINALIZER_FOREGROUND "foregroundDeletion"
 #define FINALIZER_ORPHAN     "orphan"
+#define GRACE_MAX            ((int64_t)10 * 365 * 86400) // seconds; what is longer means "very long"
 
 static int check_preconditions(struct op *op, struct err *e)
 {
@@ -66,12 +67,12 @@ static void set_finalizers(struct op *op, struct value *meta)
 static void set_deletion(struct op *op, struct value *meta)
 {
     struct arena *a = op->a;
-    int64_t grace = op->grace > 0 ? op->grace : 0;
+    int64_t grace = op->grace < 0 ? 0 : op->grace > GRACE_MAX ? GRACE_MAX : op->grace;
     int64_t now = env_now(op->server->env), asked = now;
     bool marked = value_getc(meta, "deletionTimestamp");
     if (marked) {
         int64_t before = value_int_at(meta, "deletionGracePeriodSeconds", 0);
-        if (grace >= before)
+        if (grace >= before || before > GRACE_MAX)
             return;
         // Counted from when the deletion was asked for first.
         if (time_parse_rfc3339(value_str_at(meta, "deletionTimestamp"), &asked))

@@ -15,6 +15,7 @@
 #include "base/time.h"
 
 #define BACKLOG_MAX 16384
+#define TIMEOUT_MAX ((int64_t)30 * 86400) // seconds
 
 struct initial {
     struct cache_snapshot snapshot;
@@ -349,8 +350,10 @@ int watch_start(struct apiserver *s, struct loop *l, const struct api_request *r
     w->sink = *sink;
     w->start.fn = on_start;
     w->timeout.fn = on_timeout;
-    w->watcher = (struct cache_watcher){
-        .on_event = on_event, .on_flush = on_flush, .on_progress = on_progress, .on_lost = on_lost};
+    w->watcher = (struct cache_watcher){.on_event = on_event,
+                                        .on_flush = on_flush,
+                                        .on_progress = w->bookmarks ? on_progress : NULL,
+                                        .on_lost = on_lost};
     uint64_t after = 0;
     int code = watch_position(r, &after, e);
     if (code >= 0 && (r->label_selector.n || r->field_selector.n || r->name.n)) {
@@ -379,7 +382,10 @@ int watch_start(struct apiserver *s, struct loop *l, const struct api_request *r
     else if (after > w->revision)
         w->revision = after;
     if (r->timeout_seconds > 0)
-        loop_timer_in(l, &w->timeout, (uint64_t)r->timeout_seconds * NS_PER_S);
+        loop_timer_in(
+            l, &w->timeout,
+            (uint64_t)(r->timeout_seconds < TIMEOUT_MAX ? r->timeout_seconds : TIMEOUT_MAX) *
+                NS_PER_S);
     *ret = w;
     loop_post(l, &w->start);
     return 0;

@@ -361,6 +361,45 @@ static void test_list_versions(void **state)
     assert_int_equal(run(f), -422);
 }
 
+// When the version of the first page is gone, the client may go on with the present one.
+static void test_expired_page(void **state)
+{
+    struct fixture *f = *state;
+    char text[64];
+    for (int i = 0; i < 4; i++) {
+        snprintf(text, sizeof text, "{'metadata':{'name':'a%d'}}", i);
+        create(f, "configmaps", "default", text);
+    }
+    struct api_request *r = request(f, VERB_LIST, "configmaps", "default", NULL);
+    r->limit = 2;
+    run_ok(f);
+    struct str token = arena_str(&f->a, f->call.answer.continue_token);
+    for (int i = 0; i < 70; i++) {
+        snprintf(text, sizeof text, "{'metadata':{'name':'b%02d'}}", i);
+        create(f, "configmaps", "default", text);
+        env_sim_advance(f->env, 10000000000ULL);
+        request(f, VERB_LIST, "configmaps", "default", NULL)->limit = 1;
+        run_ok(f);
+    }
+    r = request(f, VERB_LIST, "configmaps", "default", NULL);
+    r->limit = 2;
+    r->continue_token = token;
+    assert_int_equal(run(f), -410);
+    assert_int_equal(f->call.err.reason, ERR_EXPIRED);
+    assert_true(strstr(f->call.err.message, "The provided continue parameter is too old") ==
+                f->call.err.message);
+    assert_non_null(f->call.err.continue_token);
+    token = arena_str(&f->a, str_of(f->call.err.continue_token));
+    r = request(f, VERB_LIST, "configmaps", "default", NULL);
+    r->limit = 2;
+    r->continue_token = token;
+    run_ok(f);
+    assert_int_equal(f->call.answer.nitems, 2);
+    assert_true(str_eqc(object_name(f->call.answer.items[0]), "a2"));
+    assert_int_equal(f->call.answer.revision, store_revision(f->store));
+    assert_true(f->call.answer.continue_token.n > 0);
+}
+
 static void test_delete_collection(void **state)
 {
     struct fixture *f = *state;
@@ -400,7 +439,7 @@ int main(void)
         T(test_field_validation),  T(test_update),          T(test_status_and_generation),
         T(test_patches),           T(test_delete),          T(test_finalizers),
         T(test_dry_run),           T(test_list_pages),      T(test_list_versions),
-        T(test_delete_collection), T(test_forbidden),
+        T(test_delete_collection), T(test_expired_page),    T(test_forbidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,22 @@ static void test_pod_deletion(void **state)
     run_fails(f, 404, "pods \"p\" not found");
 }
 
+static void test_endless_grace(void **state)
+{
+    struct fixture *f = *state;
+    account(f);
+    create(f, "pods", "default",
+           "{'metadata':{'name':'p'},'spec':{'terminationGracePeriodSeconds':9223372036854775807,'"
+           "containers':[{'name':'c','image':'i'}]}}");
+    bind_pod(f, "p");
+    request(f, VERB_DELETE, "pods", "default", "p");
+    run_ok(f);
+    assert_string_equal(text_at(f, answer(f), "metadata.deletionTimestamp"),
+                        "2035-12-31T03:04:05Z");
+    request(f, VERB_DELETE, "pods", "default", "p")->grace_period_seconds = INT64_MAX - 1;
+    run_ok(f);
+}
+
 static void test_eviction(void **state)
 {
     struct fixture *f = *state;
@@ -579,6 +595,7 @@ int main(void)
         T(test_create_on_update),
         T(test_pod_deletion),
         T(test_eviction),
+        T(test_endless_grace),
         T(test_service_addresses),
         T(test_namespaces),
         T(test_scale),
