@@ -31,6 +31,12 @@ int64_t pod_grace_seconds(const struct pod_sync *s)
         grace = value_int_at(s->pod, "metadata.deletionGracePeriodSeconds", grace);
     else if (s->removed)
         grace = 1;
+    // A former agent has begun to stop it: the grace period goes on, it does not begin anew.
+    int64_t end;
+    if (s->w->resumed && deleted && time_parse_rfc3339(value_string(deleted), &end)) {
+        int64_t left = (end - env_now(s->agent->env)) / NS_PER_S;
+        grace = left < grace ? left : grace;
+    }
     return grace < 1 ? 1 : grace;
 }
 

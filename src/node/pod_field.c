@@ -173,9 +173,5 @@ int pod_resource_ref(struct arena *a, const struct pod_facts *facts, const struc
 
 bool pod_data_decode(struct arena *a, struct str text, struct str *ret)
 {
-    _cleanup_buf_ struct buf b = BUF_INIT;
-    if (!base64_decode(&b, text))
-        return false;
-    *ret = arena_str(a, buf_view(&b));
-    return true;
+    return base64_bytes(a, text, ret);
 }

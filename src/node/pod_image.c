@@ -142,6 +142,8 @@ static void pull(void *arg)
     pod_set(&m->pull_error, rc == 0 ? STR_NULL : str_of(e.message));
     pthread_mutex_unlock(&w->lock);
     pod_worker_wake(w);
+    if (rc == 0)
+        node_register_wake(agent->node); // the Node lists its images
     pod_worker_unref(w);
     arena_done(&j->a);
     free(j);

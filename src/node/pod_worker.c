@@ -238,7 +238,14 @@ static void adopt_sandbox(struct node_agent *agent, const struct runtime_sandbox
     if (!w)
         w = worker_make(agent, b->pod_uid, b->pod_namespace, b->pod_name);
     bool better = !w->sandbox_id || b->attempt > w->sandbox_attempt;
-    char *stale = better ? TAKE_PTR(w->sandbox_id) : mem_cstr(b->id);
+    char *stale = mem_cstr(b->id);
+    pthread_mutex_lock(&w->lock);
+    if (better) {
+        char *former = w->sandbox_id;
+        w->sandbox_id = stale;
+        stale = former;
+    }
+    pthread_mutex_unlock(&w->lock);
     if (stale) {
         w->stale_sandboxes =
             mem_realloc(w->stale_sandboxes, (w->nstale + 1) * sizeof(*w->stale_sandboxes));
@@ -246,7 +253,6 @@ static void adopt_sandbox(struct node_agent *agent, const struct runtime_sandbox
     }
     if (!better)
         return;
-    w->sandbox_id = mem_cstr(b->id);
     w->sandbox_attempt = b->attempt;
     pod_set(&w->netns, b->netns_path);
     pod_set(&w->ip, b->ip);
@@ -327,6 +333,7 @@ static void sync_new(struct pod_sync *s)
     struct str phase = value_str_at(s->pod, "status.phase");
     bool ended = str_eqc(phase, "Succeeded") || str_eqc(phase, "Failed");
     if (!s->pod || deletion_requested(s)) {
+        w->resumed = true;
         pod_worker_set_state(w, POD_TERMINATING);
         return;
     }

@@ -87,6 +87,7 @@ struct pod_worker {
     // Why the pod ended as a whole (rejected, deadline): what the status says.
     const char *end_phase;
     char *end_reason, *end_message;
+    bool resumed;         // was being deleted already when this agent met it
     bool cleaned, erased; // TERMINATED: volumes gone; containers and sandbox gone
     uint64_t retry_delay;
     uint64_t refs_hash; // of the objects that node_objects has been told

@@ -73,6 +73,8 @@ static int write_files(struct volume_request *r, const char *path, const struct 
     int rc = file_mkdir_all(path, 0755, e);
     if (rc < 0)
         return rc;
+    if (r->owner.fs_group >= 0 && chown(path, (uid_t)-1, (gid_t)r->owner.fs_group) < 0)
+        return err_errno(e, errno, "setting group of %s", path);
     // What containers see as the mount's root must be readable by any user of theirs.
     if (chmod(path, r->owner.fs_group >= 0 ? 02777 : 0777) < 0)
         return err_errno(e, errno, "setting mode of %s", path);

@@ -443,6 +443,42 @@ static void stubborn_processes_are_killed(void **state)
     world_done(&w);
 }
 
+static void grace_goes_on_after_a_crash(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    put_pod(&w, "web", "", "");
+    settle(&w);
+    agent_down(&w, true);
+    delete_pod(&w, "web", 20);
+    env_sim_advance(w.env, 12 * NS_PER_S);
+    agent_up(&w);
+    settle(&w);
+    assert_true(fake_index(w.rt, "stop web/0 8") >= 0);
+    assert_null(fake_api_find(w.api, "pods", "default", "web"));
+    world_done(&w);
+}
+
+static void ephemeral_containers_run_once(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    put_pod(&w, "web", "", "");
+    settle(&w);
+    put_pod(&w, "web", ",'ephemeralContainers':[{'name':'debug','image':'busybox'}]", "");
+    settle(&w);
+    assert_int_equal(fake_latest(w.rt, "debug")->c.state, RUNTIME_RUNNING);
+    assert_string_equal(POD_FIELD(&w, "web", "status.conditions.Ready.status"), "True");
+    fake_exit(w.rt, "debug", 1);
+    advance(&w, 30);
+    assert_int_equal(fake_latest(w.rt, "debug")->c.attempt, 0);
+    assert_string_equal(
+        POD_FIELD(&w, "web", "status.ephemeralContainerStatuses.debug.state.terminated.exitCode"),
+        "1");
+    assert_string_equal(POD_FIELD(&w, "web", "status.phase"), "Running");
+    world_done(&w);
+}
+
 static void force_deletion_ends_containers(void **state)
 {
     (void)state;
@@ -702,6 +738,8 @@ int main(void)
         cmocka_unit_test(run_as_non_root_refuses),
         cmocka_unit_test(deletion_is_graceful),
         cmocka_unit_test(stubborn_processes_are_killed),
+        cmocka_unit_test(grace_goes_on_after_a_crash),
+        cmocka_unit_test(ephemeral_containers_run_once),
         cmocka_unit_test(force_deletion_ends_containers),
         cmocka_unit_test(deadline_fails_the_pod),
         cmocka_unit_test(liveness_restarts),
