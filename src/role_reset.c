@@ -100,8 +100,11 @@ static const struct {
     const char *what;
     int (*run)(struct reset *t, struct err *e);
 } steps[] = {
-    {"pods", remove_sandboxes},       {"supervisor", stop_supervisor}, {"volumes", remove_volumes},
-    {"pod networks", remove_network}, {"service rules", remove_proxy},
+    {"pods", remove_sandboxes},
+    {"volumes", remove_volumes},
+    {"container runtime", remove_runtime},
+    {"pod networks", remove_network},
+    {"service rules", remove_proxy},
 };
 
 int role_reset(int argc, char **argv)
