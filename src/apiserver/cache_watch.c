@@ -118,9 +118,16 @@ static void feed_progress(struct loop_timer *t)
     uint64_t revision;
     feed_drain(f, &revision);
     struct cache_watcher *w;
-    feed_each(f, w) if (w->on_progress) w->on_progress(w, revision);
-    if (!list_empty(&f->watchers))
-        loop_timer_in(f->loop, &f->timer, PROGRESS_TIME);
+    bool wanted = false;
+    feed_each(f, w)
+    {
+        if (!w->on_progress)
+            continue;
+        wanted = true;
+        w->on_progress(w, revision);
+    }
+    if (wanted && !list_empty(&f->watchers))
+        arm_progress(f);
 }
 
 void cache_feeds_push(struct cache_kind *k, struct cache_event **events, size_t n)
