@@ -50,14 +50,32 @@ static int net_error(struct err *e, int r, const char *what, struct str sandbox)
     return err_errno(e, -r, "%s for the pod sandbox %.*s", what, STR_ARG(sandbox));
 }
 
-static int write_sysctl(const char *path, const char *text, struct err *e)
+// Sets what is not so already (where /proc/sys may only be read, that is enough).
+static int set_sysctl(const char *path, char value, struct err *e)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    char is = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, errno, "opening %s", path);
-    int r = write(fd, text, strlen(text)) < 0 ? err_errno(e, errno, "writing %s", path) : 0;
+    ssize_t n = read(fd, &is, 1);
+    close(fd);
+    if (n == 1 && is == value)
+        return 0;
+    if ((fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
+        return err_errno(e, errno, "opening %s", path);
+    int r = write(fd, &value, 1) < 0 ? err_errno(e, errno, "writing %s", path) : 0;
     close(fd);
     return r;
+}
+
+// No ICMP redirects to pods: who reaches itself or a neighbour by way of a Service must go on
+// sending to this machine, and each redirect counts against the limit of other ICMP messages, such
+// as the refusals of Services without endpoints. It takes both this and the one for all devices.
+static int no_redirects(const char *device, struct err *e)
+{
+    char path[80];
+    snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/send_redirects", device);
+    return set_sysctl(path, '0', e);
 }
 
 int pod_network_new(const struct pod_network_options *opt, struct pod_network **ret, struct err *e)
@@ -126,7 +144,8 @@ int pod_network_set_cidr(struct pod_network *n, struct str cidr, struct err *e)
     buf_printf(&dir, "%s/addresses", n->state_dir);
     int r;
     if ((r = choose_mtu(n, e)) < 0 ||
-        (r = write_sysctl("/proc/sys/net/ipv4/ip_forward", "1", e)) < 0 ||
+        (r = set_sysctl("/proc/sys/net/ipv4/ip_forward", '1', e)) < 0 ||
+        (r = no_redirects("all", e)) < 0 ||
         (r = addresses_open(buf_cstr(&dir), cidr, &addresses, e)) < 0)
         return r;
     if ((r = host_ports_init(n->cluster_cidr[0] ? str_of(n->cluster_cidr) : cidr, e)) < 0) {
@@ -164,10 +183,32 @@ static int set_up_outside(struct netlink *nl, const char *name, struct in_addr a
 {
     const struct in_addr none = {0};
     int index = link_index(nl, name), r = index;
+    if (index > 0 && (r = no_redirects(name, e)) < 0)
+        return r;
+    r = index;
     if (index < 0 || (r = address_add(nl, index, gateway, 32)) < 0 ||
         (r = link_up(nl, index)) < 0 || (r = route_add(nl, index, address, 32, none)) < 0)
         return err_errno(e, -r, "setting up the link %s", name);
     return 0;
+}
+
+// An earlier try may have got this far, or this is a repeated add: then the pair is there, and a
+// host's end whose other end is in another namespace is a leftover.
+static int make_links(struct pod_network *n, struct netlink *nl, const char *name,
+                      const char *netns, int netns_fd)
+{
+    int r = link_add_veth(nl, name, "eth0", netns_fd, n->mtu);
+    if (r != -EEXIST)
+        return r;
+    struct netlink inside;
+    if (netlink_open(&inside, NETLINK_ROUTE, netns, NULL) < 0)
+        return -EIO;
+    bool complete = link_index(&inside, "eth0") > 0;
+    netlink_close(&inside);
+    if (complete)
+        return 0;
+    r = link_delete(nl, name);
+    return r < 0 ? r : link_add_veth(nl, name, "eth0", netns_fd, n->mtu);
 }
 
 static int connect_pod(struct pod_network *n, const struct pod_network_request *r,
@@ -180,11 +221,10 @@ static int connect_pod(struct pod_network *n, const struct pod_network_request *
     if (fd < 0) {
         result = err_errno(e, errno, "opening the network namespace %s", netns);
     } else if ((result = netlink_open(&nl, NETLINK_ROUTE, NULL, e)) == 0) {
-        int added = link_add_veth(&nl, name, "eth0", fd, n->mtu);
-        // -EEXIST: an earlier try got this far, or this is a repeated add.
-        if (added < 0 && added != -EEXIST)
-            result = net_error(e, added, "making a veth pair", r->sandbox_id);
-        if (result == 0 && (result = set_up_inside(netns, address, gateway, e)) == 0)
+        int made = make_links(n, &nl, name, netns, fd);
+        if (made < 0)
+            result = net_error(e, made, "making a veth pair", r->sandbox_id);
+        else if ((result = set_up_inside(netns, address, gateway, e)) == 0)
             result = set_up_outside(&nl, name, address, gateway, e);
         netlink_close(&nl);
     }

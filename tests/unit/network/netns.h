@@ -124,6 +124,14 @@ static inline void machine_start_network(struct machine *m, const char *cidr)
     must(pod_network_new(&opt, &m->network, e));
 }
 
+// The node's default route leads back to the client, a thing that real networks redirect.
+static inline void no_redirects_to_outside(void)
+{
+    int fd = open("/proc/sys/net/ipv4/conf/out0/send_redirects", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(write(fd, "0", 1), 1);
+    close(fd);
+}
+
 static inline struct machine *machine_new(void)
 {
     struct machine *m = mem_zalloc(sizeof *m);
@@ -133,6 +141,7 @@ static inline struct machine *machine_new(void)
     m->node = netns_current();
     m->outside = netns_new();
     connect_outside(m);
+    no_redirects_to_outside();
     machine_start_network(m, "10.244.0.0/24");
     return m;
 }
