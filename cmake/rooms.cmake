@@ -51,3 +51,10 @@ if(TARGET wire)
   target_include_directories(bench_http PRIVATE tests)
   target_link_libraries(bench_http PRIVATE wire cmocka)
 endif()
+
+# What coracle adds to the OCI runtime.
+if(TARGET node)
+  add_executable(bench_runtime EXCLUDE_FROM_ALL tests/bench/runtime_bench.c)
+  target_compile_definitions(bench_runtime PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_libraries(bench_runtime PRIVATE node)
+endif()

@@ -336,8 +336,14 @@ static int write_mounts(struct buf *b, struct arena *a, const struct oci_contain
     }
     if (c->shm.n && !has_mount_at(config, "/dev/shm"))
         write_bind(b, STR("/dev/shm"), c->shm, "rbind rprivate nosuid nodev noexec rw");
-    if (c->resolv_conf.n && !has_mount_at(config, "/etc/resolv.conf"))
-        write_bind(b, STR("/etc/resolv.conf"), c->resolv_conf, "rbind rprivate rw");
+    const struct {
+        const char *at;
+        struct str from;
+    } files[] = {{"/etc/hostname", c->hostname_file}, {"/etc/resolv.conf", c->resolv_conf}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i].from.n && !has_mount_at(config, files[i].at))
+            write_bind(b, str_of(files[i].at), files[i].from,
+                       config->readonly_rootfs ? "rbind rprivate ro" : "rbind rprivate rw");
 
     // Parents before what is mounted below them.
     size_t n = config->nmounts;

@@ -13,8 +13,9 @@ struct oci_container {
     struct str ns_net, ns_ipc, ns_uts; // paths; STR_NULL: the host's
     struct str ns_pid;                 // path of a shared one; STR_NULL: see host_pid
     bool host_pid;
-    struct str shm;    // directory that becomes /dev/shm
-    struct str resolv_conf; // file that becomes /etc/resolv.conf; or STR_NULL
+    struct str shm; // directory that becomes /dev/shm
+    // Files that become those of /etc where the pod mounts none there itself; or STR_NULL.
+    struct str resolv_conf, hostname_file;
     struct str cgroup; // "/coracle/burstable/pod…/<id>"
     bool cgroup_v2;
     struct str seccomp_dir; // where localhost/<path> profiles are

@@ -141,11 +141,17 @@ static int write_config(struct oci_runtime *r, struct arena *a, const char *id,
         o.ns_ipc = oci_path(a, "%s/ns/%.*s/ipc", dir, STR_ARG(s->id));
     o.shm =
         s->host_ipc ? STR("/dev/shm") : oci_path(a, "%s/sandboxes/%.*s/shm", dir, STR_ARG(s->id));
-    const char *resolv = oci_path(a, "%s/sandboxes/%.*s/resolv.conf", dir, STR_ARG(s->id)).p;
-    if (access(resolv, F_OK) == 0)
-        o.resolv_conf = str_of(resolv);
     if (s->share_process_namespace && !s->host_pid)
         o.ns_pid = oci_path(a, "%s/ns/%.*s/pid", dir, STR_ARG(s->id));
+    const struct {
+        const char *name;
+        struct str *to;
+    } files[] = {{"resolv.conf", &o.resolv_conf}, {"hostname", &o.hostname_file}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) { // not there in sandboxes of before
+        struct str path = oci_path(a, "%s/sandboxes/%.*s/%s", dir, STR_ARG(s->id), files[i].name);
+        if (access(path.p, F_OK) == 0)
+            *files[i].to = path;
+    }
     int result = oci_user_resolve(a, image, config, &o.user, e);
     if (result == 0)
         result = oci_config_write(&b, a, &o, e);

@@ -68,6 +68,23 @@ static int namespaces_make(struct oci_runtime *r, struct arena *a, const struct 
     return link_call(r->link, SUPERVISOR_SANDBOX_RUN, strings, n, NULL, 0, e);
 }
 
+// What containers of the pod see as /etc/hostname and /etc/resolv.conf.
+static int files_make(struct oci_runtime *r, struct arena *a, const struct oci_sandbox *s,
+                      struct str resolv_conf, struct err *e)
+{
+    struct str dir = oci_path(a, "%s/sandboxes/%.*s", r->state_dir, STR_ARG(s->id));
+    if (!resolv_conf.p && access("/etc/resolv.conf", R_OK) == 0) {
+        int result = file_read_all(a, "/etc/resolv.conf", 1 << 20, &resolv_conf, e);
+        if (result < 0)
+            return result;
+    }
+    int result = file_write_all(oci_path(a, "%s/resolv.conf", dir.p).p, resolv_conf, 0644, e);
+    if (result == 0 && s->hostname.n)
+        result = file_write_all(oci_path(a, "%s/hostname", dir.p).p,
+                                arena_printf(a, "%.*s\n", STR_ARG(s->hostname)), 0644, e);
+    return result;
+}
+
 int oci_sandbox_run(struct runtime *base, struct arena *a, const struct runtime_sandbox_config *c,
                     struct runtime_sandbox *ret, struct err *e)
 {
@@ -100,11 +117,8 @@ int oci_sandbox_run(struct runtime *base, struct arena *a, const struct runtime_
     pthread_mutex_unlock(&r->lock);
 
     int result = namespaces_make(r, a, s, c, &why);
-    if (result == 0 && c->resolv_conf.p) {
-        struct str path =
-            oci_path(a, "%s/sandboxes/%.*s/resolv.conf", r->state_dir, STR_ARG(s->id));
-        result = file_write_all(path.p, c->resolv_conf, 0644, &why);
-    }
+    if (result == 0)
+        result = files_make(r, a, s, c->resolv_conf, &why);
     if (result < 0) {
         err_wrap(e, &why, "failed to create pod sandbox");
         oci_sandbox_remove(base, from.id, NULL);

@@ -102,6 +102,7 @@ static struct runtime_sandbox run_sandbox(bool share_pids)
         .log_directory = arena_printf(&arena, "%s/logs/%u", work, serial),
         .cgroup_parent = arena_printf(&arena, "burstable/pod%u", serial),
         .share_process_namespace = share_pids,
+        .resolv_conf = STR("nameserver 10.96.0.10\n"),
     };
     ok(rt->ops->sandbox_run(rt, &arena, &c, &s, e));
     return s;
@@ -344,6 +345,9 @@ static void test_run_and_log(void **state)
     assert_int_equal(c.exit_code, 0);
     assert_string_equal(arena_cstr(&arena, c.reason), "Completed");
     assert_log(&c, "stdout F web-host\nstdout F 0\nstdout F sh\nstdout F lo\n");
+    ok(rt->ops->container_remove(rt, c.id, e));
+    c = run(s.id, "cat /etc/hostname /etc/resolv.conf");
+    assert_log(&c, "stdout F web-host\nstdout F nameserver 10.96.0.10\n");
     ok(rt->ops->container_remove(rt, c.id, e));
     ok(rt->ops->container_remove(rt, c.id, e)); // idempotent
     remove_sandbox(s.id);
