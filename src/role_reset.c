@@ -18,14 +18,14 @@
 #define DNS_IP "10.96.0.10"
 
 struct reset {
-    const char *data_dir, *state_dir, *log_dir;
+    const char *cgroup_root, *data_dir, *state_dir, *log_dir;
     struct arena arena;
 };
 
 static struct runtime_oci_options options_of(const struct reset *t)
 {
     return (struct runtime_oci_options){
-        .data_dir = t->data_dir, .state_dir = t->state_dir, .cgroup_root = "coracle"};
+        .data_dir = t->data_dir, .state_dir = t->state_dir, .cgroup_root = t->cgroup_root};
 }
 
 // The pod's log directory goes with it, as when the agent deletes a pod.
@@ -109,9 +109,13 @@ static const struct {
 
 int role_reset(int argc, char **argv)
 {
-    struct reset t = {
-        .data_dir = "/var/lib/coracle", .state_dir = "/run/coracle", .log_dir = "/var/log/pods"};
+    struct reset t = {.cgroup_root = "coracle",
+                      .data_dir = "/var/lib/coracle",
+                      .state_dir = "/run/coracle",
+                      .log_dir = "/var/log/pods"};
     const struct flag flags[] = {
+        {"cgroup-root", 0, FLAG_STRING, &t.cgroup_root, "NAME",
+         "as given to the server (default coracle)"},
         {"data-dir", 0, FLAG_STRING, &t.data_dir, "DIR",
          "the server's data directory (default /var/lib/coracle)"},
         {"log-dir", 0, FLAG_STRING, &t.log_dir, "DIR",

@@ -43,8 +43,8 @@
 #define CLUSTER_DOMAIN "cluster.local"
 
 struct settings {
-    const char *data_dir, *state_dir, *bind, *node_name, *node_ip, *store, *runtime, *without,
-        *log_dir;
+    const char *cgroup_root, *data_dir, *state_dir, *bind, *node_name, *node_ip, *store, *runtime,
+        *without, *log_dir;
     uint16_t port, kubelet_port;
 };
 
@@ -280,7 +280,8 @@ static void make_dns_service(struct executor_task *t)
     _cleanup_err_ struct err e = ERR_INIT;
     struct value *body;
     BUG_ON(yaml_parse(&a, str_of(dns_service_yaml), NULL, &body, NULL) < 0);
-    if (client_get(dns_service.client, KIND("", "services"), STR("kube-system"), STR("kube-dns"), NULL, NULL) == 0)
+    if (client_get(dns_service.client, KIND("", "services"), STR("kube-system"), STR("kube-dns"),
+                   NULL, NULL) == 0)
         return;
     if (client_create(dns_service.client, KIND("", "services"), STR("kube-system"), body, NULL,
                       &e) < 0 &&
@@ -295,7 +296,8 @@ static int start_controllers(struct server *s, struct err *e)
                                            .pod_cidr = STR(POD_CIDR)};
     s->controllers = controllers_start(s->controller_client, s->informers, s->executor, &opt);
     static const char *const masters[] = {"system:masters"};
-    s->setup_client = inprocess_client_new(s->api, s->env, "coracle", "system:apiserver", masters, 1);
+    s->setup_client =
+        inprocess_client_new(s->api, s->env, "coracle", "system:apiserver", masters, 1);
     dns_service.client = s->setup_client;
     dns_service.task.fn = make_dns_service;
     executor_submit(s->executor, &dns_service.task);
@@ -345,7 +347,7 @@ static int start_runtime(struct server *s, struct err *e)
     const struct runtime_oci_options opt = {.program = program,
                                             .data_dir = s->set.data_dir,
                                             .state_dir = s->set.state_dir,
-                                            .cgroup_root = "coracle"};
+                                            .cgroup_root = s->set.cgroup_root};
     return runtime_oci_new(s->env, &opt, &s->runtime, e);
 }
 
@@ -587,7 +589,8 @@ static int run(struct server *s, struct err *e)
 int role_server(int argc, char **argv)
 {
     struct server *s = mem_zalloc(sizeof *s);
-    s->set = (struct settings){.data_dir = "/var/lib/coracle",
+    s->set = (struct settings){.cgroup_root = "coracle",
+                               .data_dir = "/var/lib/coracle",
                                .state_dir = "/run/coracle",
                                .bind = "0.0.0.0",
                                .store = "embedded",
@@ -597,6 +600,8 @@ int role_server(int argc, char **argv)
                                .kubelet_port = 10250};
     const struct flag flags[] = {
         {"bind", 0, FLAG_STRING, &s->set.bind, "ADDR", "address to listen on (default 0.0.0.0)"},
+        {"cgroup-root", 0, FLAG_STRING, &s->set.cgroup_root, "NAME",
+         "cgroup below which pods run (default coracle)"},
         {"data-dir", 0, FLAG_STRING, &s->set.data_dir, "DIR",
          "where everything that lasts is kept (default /var/lib/coracle)"},
         {"kubelet-port", 0, FLAG_PORT, &s->set.kubelet_port, "PORT",

@@ -6,7 +6,7 @@ setup_file() { node_start; }
 teardown_file() { node_stop; }
 setup() { node_namespace_again; }
 
-start_again() { server_run --node-name node-1; }
+start_again() { server_run --node-name node-1 --cgroup-root "$NETNS"; }
 
 @test "kill -9 of the server: containers go on and are taken back" {
     RESTART=Always pod steady "[sh, -c, 'i=0; while true; do i=\$((i+1)); echo \$i; sleep 0.2; done']"
@@ -44,13 +44,14 @@ start_again() { server_run --node-name node-1; }
     eventually 30 bash -c "! grep -q '$DIR/data/containers' /proc/mounts"
     eventually 10 bash -c "[ -z \"\$(ls $DIR/state/ns 2>/dev/null)\" ]"
     eventually 10 bash -c "! ip -n $NETNS link | grep -q ' cora'"
-    eventually 10 bash -c "! ls -d /sys/fs/cgroup/*/coracle/*/pod* 2>/dev/null | grep -q ."
+    eventually 10 bash -c "! ls -d /sys/fs/cgroup/*/$NETNS/*/pod* 2>/dev/null | grep -q ."
 }
 
 @test "reset takes away the rest" {
     server_kill TERM
-    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs"
+    "${IN_NS[@]}" "$CORACLE" reset --cgroup-root "$NETNS" --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs"
     [ ! -e "$DIR/state" ]
+    ! ls -d /sys/fs/cgroup/*/"$NETNS" 2>/dev/null
     ! grep -q "$DIR" /proc/mounts
     [ -z "$("${IN_NS[@]}" nft list tables)" ]
     ! pgrep -f "supervisor.*$DIR" >/dev/null

@@ -30,7 +30,7 @@ node_namespace_again() { # in each test: bats runs every test in a process of it
 node_start() {
     [ "$(id -u)" = 0 ] || skip "needs root"
     node_namespace_up
-    server_start --node-name node-1 "$@"
+    server_start --node-name node-1 --cgroup-root "$NETNS" "$@"
     "$PROJECT/tests/lib/make-image.sh" "$DIR/hello.tar" "$IMAGE"
     "$CORACLE" image import --data-dir "$DIR/data" "$DIR/hello.tar"
     K wait --for=condition=Ready node/node-1 --timeout=60s
@@ -40,7 +40,7 @@ node_stop() {
     [ -n "${NETNS:-}" ] || return 0
     node_namespace_again
     server_kill TERM || server_kill KILL
-    "${IN_NS[@]}" "$CORACLE" reset --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" >>"$DIR/server.log" 2>&1 ||
+    "${IN_NS[@]}" "$CORACLE" reset --cgroup-root "$NETNS" --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" >>"$DIR/server.log" 2>&1 ||
         tail -n 5 "$DIR/server.log"
     ip netns delete "$NETNS"
     [ -n "${KEEP:-}" ] || rm -rf "$DIR"
