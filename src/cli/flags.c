@@ -66,7 +66,7 @@ static int unknown(const struct usage *u, const char *arg, struct str name)
     fprintf(stderr, "unknown flag %s", arg);
     if (nearest)
         fprintf(stderr, ", did you mean --%s?", nearest->name);
-    fprintf(stderr, "\nSee '%.*s --help'.\n", (int)strcspn(u->synopsis, "["), u->synopsis);
+    fprintf(stderr, "\nSee '%.*s --help'.\n", (int)strcspn(u->synopsis, "[") - 1, u->synopsis);
     return -1;
 }
 
