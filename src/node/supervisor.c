@@ -27,7 +27,7 @@
 //
 // Invariants:
 //  1. A container whose `pid` names a living process and that has no `exit` is in
-//  supervisor.containers.
+//     supervisor.containers.
 //  2. `exit` is written before anybody is told of the end, and after the last output is in the log.
 //  3. No job, no session and no container refers to a connection by pointer.
 #include "base/env.h"
@@ -413,11 +413,11 @@ static bool directory_empty(const char *path)
     return empty;
 }
 
+// Something is there that outlives an agent.
 static bool needed(void)
 {
     char path[PATH_MAX];
-    if (!list_empty(&supervisor.connections) || !list_empty(&supervisor.containers) ||
-        !list_empty(&supervisor.jobs))
+    if (!list_empty(&supervisor.containers) || !list_empty(&supervisor.jobs))
         return true;
     path_format(path, sizeof path, "%s/ns", supervisor.state_dir);
     if (!directory_empty(path))
@@ -554,6 +554,13 @@ static int lock_take(void)
     return fd;
 }
 
+// Whoever wants to end this process (runtime_teardown.c) finds it by the number in its lock file.
+static void pid_write(int lock)
+{
+    if (ftruncate(lock, 0) < 0 || dprintf(lock, "%d\n", (int)getpid()) < 0)
+        log_warn("supervisor", "cannot write the lock file: %s", strerror(errno));
+}
+
 static int socket_bind(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -643,7 +650,8 @@ int runtime_supervisor_main(int argc, char **argv)
     }
     if (chdir("/") < 0)
         return fail("cannot use", "/");
-    if (lock_take() < 0) {
+    int lock = lock_take();
+    if (lock < 0) {
         if (errno == EINTR)
             return 0; // another one serves
         return fail("cannot lock", state);
@@ -672,6 +680,7 @@ int runtime_supervisor_main(int argc, char **argv)
     }
     if (log_fd >= 0)
         close(log_fd);
+    pid_write(lock);
     cgroup_leave();
     prctl(PR_SET_NAME, "coracle-superv");
     prctl(PR_SET_CHILD_SUBREAPER, 1);

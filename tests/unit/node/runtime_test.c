@@ -325,6 +325,38 @@ static int group_teardown(void **state)
     return 0;
 }
 
+static int supervisor_pid(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/state/supervisor.sock", work);
+    DIR *d = opendir("/proc");
+    int found = 0;
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        char text[1024] = "";
+        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
+        int fd = open(path, O_RDONLY);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+        if (fd >= 0)
+            close(fd);
+        if (n > 0 && !strcmp(text, "coracle") && memmem(text, (size_t)n, work, strlen(work)))
+            found = (int)strtol(entry->d_name, NULL, 10);
+    }
+    closedir(d);
+    return found;
+}
+
+// As runtime_oci_teardown finds it.
+static void assert_lock_names_supervisor(void)
+{
+    char path[256];
+    int pid = supervisor_pid();
+    snprintf(path, sizeof path, "%s/state/supervisor.lock", work);
+    struct str text = str_trim(read_file(str_of(path)));
+    uint64_t named;
+    assert_true(str_to_u64(text, &named));
+    assert_int_equal(named, pid);
+}
+
 // --- tests ----------------------------------------------------------------------------------
 
 static void test_run_and_log(void **state)
@@ -332,6 +364,7 @@ static void test_run_and_log(void **state)
     (void)state;
     struct runtime_sandbox s = run_sandbox(false);
     assert_true(s.ready);
+    assert_lock_names_supervisor();
     struct runtime_container c = run(s.id, "echo hello; echo oops >&2; printf part; exit 7");
     assert_int_equal(c.exit_code, 7);
     assert_string_equal(arena_cstr(&arena, c.reason), "Error");
@@ -894,26 +927,6 @@ static void test_agent_restart(void **state)
     ok(rt->ops->container_stop(rt, goes_on, 0, e));
     assert_int_equal(inspect(goes_on).exit_code, 137);
     remove_sandbox(s.id);
-}
-
-static int supervisor_pid(void)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/state/supervisor.sock", work);
-    DIR *d = opendir("/proc");
-    int found = 0;
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        char text[1024] = "";
-        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
-        int fd = open(path, O_RDONLY);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-        if (fd >= 0)
-            close(fd);
-        if (n > 0 && !strcmp(text, "coracle") && memmem(text, (size_t)n, work, strlen(work)))
-            found = (int)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(d);
-    return found;
 }
 
 static void test_supervisor_killed(void **state)
