@@ -216,6 +216,7 @@ int op_committed(struct op *op, struct err *e)
     case STORE_FULL:
         return err_set(e, ERR_INTERNAL, "the store's disk is full: nothing was written");
     default:
+        atomic_store_explicit(&op->server->store_failed, true, memory_order_relaxed);
         return err_set(e, ERR_UNAVAILABLE, "the store takes no writes: %s",
                        store_result_text(op->txn.result));
     }

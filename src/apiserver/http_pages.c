@@ -124,15 +124,20 @@ static void health(struct http_ctx *c)
 {
     struct str name = str_from(http_request(c->x)->path, 1);
     name = str_cut(&name, '/');
-    if (!query_flag(c, "verbose")) {
+    // A server whose store has failed still lives (restarting it would not help), but is not ready.
+    bool failed = atomic_load_explicit(&c->server->store_failed, memory_order_relaxed) &&
+                  !str_eqc(name, "livez");
+    if (!query_flag(c, "verbose") && !failed) {
         reply_text(c->x, 200, "text/plain; charset=utf-8", STR("ok"), c->audit_id);
         return;
     }
-    struct str text = arena_printf(&c->arena,
-                                   "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n"
-                                   "[+]poststarthook/bootstrap ok\n%.*s check passed\n",
-                                   STR_ARG(name));
-    reply_text(c->x, 200, "text/plain; charset=utf-8", text, c->audit_id);
+    struct str text =
+        arena_printf(&c->arena,
+                     "[+]ping ok\n[+]log ok\n%s\n[+]informer-sync ok\n"
+                     "[+]poststarthook/bootstrap ok\n%.*s check %s\n",
+                     failed ? "[-]etcd failed: the store takes no writes" : "[+]etcd ok",
+                     STR_ARG(name), failed ? "failed" : "passed");
+    reply_text(c->x, failed ? 500 : 200, "text/plain; charset=utf-8", text, c->audit_id);
 }
 
 static void metrics(struct http_ctx *c)

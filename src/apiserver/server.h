@@ -24,7 +24,8 @@ struct apiserver {
     struct refusals *refusals;   // proxy.h
     struct tls_client *node_tls; // towards node agents; NULL without a pki
     struct http_handler handler;
-    int64_t started; // real, ns
+    int64_t started;          // real, ns
+    atomic_bool store_failed; // it takes no more writes: /readyz and /healthz say so
     // Bounds on what runs at a time (http.c) and what /metrics tells.
     atomic_uint active_requests, active_watches;
     atomic_ullong requests_total, errors_total;
