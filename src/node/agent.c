@@ -1,9 +1,10 @@
 // The agent's life: makes the parts, joins them, takes them down in an order in which nobody calls
 // what is gone. The parts know each other only through agent_internal.h; this file is the wiring.
 //
-//   pod informer --> pod_worker_on_change --> work queue "pods" --> pod_worker_sync --> work queue
-//   "statuses" runtime exits, probes, ConfigMaps, jobs --^                            |
-//                                                          runtime.h, pod_network.h, volume.h
+//   pod informer --> pod_worker_on_change --> work queue "pods" --> pod_worker_sync
+//   runtime exits, probes, ConfigMaps, jobs --------^                |        |
+//                                                                    |        +--> work queue
+//                                  runtime.h, pod_network.h, volume.h             "statuses"
 //
 // Start: nothing is started for a pod before two things are known: the pods (the informers' first
 // lists) and what the runtime still has. The second is asked for after the first, so a sandbox

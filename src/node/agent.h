@@ -5,8 +5,7 @@
 // Calling sequence, on the loop's own thread or before the loop runs:
 //
 //     node_agent_prepare(data_dir, &e)   first of all, even before the runtime is made: volumes
-//     that
-//                                        are mounts must be seen in the supervisor's mount
+//                                        that are mounts must be seen in the supervisor's mount
 //                                        namespace
 //     node_agent_start(&options, &agent, &e)
 //     informers_start(...)               the agent asks the factory for its informers in start

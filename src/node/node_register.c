@@ -2,10 +2,10 @@
 // failures are tried again by time:
 //
 //   "status"  reads the Node; makes it where it is missing (also when somebody deleted it), repairs
-//   labels,
-//             writes the status when it differs in more than heartbeat times, or every five minutes
+//             labels, writes the status when it differs in more than heartbeat times, or every five
+//             minutes
 //   "lease"   renews kube-node-lease/<node> every ten seconds, and looks at the pressures on the
-//   way
+//             way
 //
 // The node is Ready when the pods' truth has been taken over from the runtime and its pod range is
 // known.

@@ -1,7 +1,6 @@
 // Images of containers: pull policy, pulls as jobs, back-off. One try has the states
 //
-//   UNKNOWN --found, policy allows--> PRESENT           (used for this start; the next start asks
-//   again)
+//   UNKNOWN --found, policy allows--> PRESENT   (for this start; the next start asks again)
 //      |  ----must be pulled--> PULLING --ok--> PULLED --reported--> PRESENT
 //      |                           +--failed--> FAILED --back-off over--> UNKNOWN
 //

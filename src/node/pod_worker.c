@@ -419,7 +419,7 @@ static void dispatch(struct pod_sync *s)
     enum pod_state before;
     do {
         before = w->state;
-        switch (w->state) {
+        switch (before) {
         case POD_NEW:
             sync_new(s);
             break;

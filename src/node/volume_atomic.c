@@ -1,7 +1,7 @@
 // Upstream's AtomicWriter. Steps, each safe to be interrupted after (a later run repairs the rest):
 //   1. compare with what ..data holds; the same: nothing is touched
-//   2. write everything below a new ..<time> directory, owners and modes set before anybody can see
-//   it
+//   2. write everything below a new ..<time> directory, owners and modes set before anybody can
+//      see it
 //   3. symlink ..data_tmp -> ..<time>, rename it over ..data          (the moment of change)
 //   4. make links for new top-level names, remove those of names that are gone
 //   5. remove the former ..<time> directories
