@@ -12,6 +12,7 @@
 #include "apiserver/auth.h"
 #include "base/buf.h"
 #include "base/time.h"
+#include "object/base64.h"
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -356,17 +357,11 @@ int pki_issue(struct env *env, const struct pki *p, struct arena *a, struct str 
     return make(env, a, p->ca_cert, p->ca_key, &leaf, ret_cert, ret_key, e);
 }
 
-static struct str base64(struct arena *a, struct str s)
-{
-    unsigned char *out = arena_alloc(a, (s.n + 2) / 3 * 4 + 1);
-    int n = EVP_EncodeBlock(out, (const unsigned char *)s.p, (int)s.n);
-    return str_n(out, (size_t)n);
-}
-
 struct str pki_kubeconfig(struct arena *a, const struct pki *p, struct str server_url,
                           struct str user, struct str cert, struct str key)
 {
-    struct str ca64 = base64(a, p->ca_cert), cert64 = base64(a, cert), key64 = base64(a, key);
+    struct str ca64 = base64_text(a, p->ca_cert), cert64 = base64_text(a, cert),
+               key64 = base64_text(a, key);
     return arena_printf(a,
                         "apiVersion: v1\n"
                         "kind: Config\n"

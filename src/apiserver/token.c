@@ -5,6 +5,7 @@
 #include "apiserver/auth.h"
 #include "base/buf.h"
 #include "base/time.h"
+#include "object/base64.h"
 #include "object/json.h"
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
@@ -24,60 +25,11 @@ struct token_signer {
     struct str x, y;        // base64url coordinates of the public key; owned
 };
 
-static const char base64url_alphabet[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-static void base64url_write(struct buf *b, const unsigned char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) |
-                     (i + 2 < n ? p[i + 2] : 0);
-        buf_char(b, base64url_alphabet[v >> 18 & 63]);
-        buf_char(b, base64url_alphabet[v >> 12 & 63]);
-        if (i + 1 < n)
-            buf_char(b, base64url_alphabet[v >> 6 & 63]);
-        if (i + 2 < n)
-            buf_char(b, base64url_alphabet[v & 63]);
-    }
-}
-
-static int base64url_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-// Unpadded base64url; false on other characters, an impossible length, or bits left over (so that
-// each text has one form, and no two tokens are the same token).
-static bool base64url_read(struct arena *a, struct str s, struct str *ret)
-{
-    if (s.n % 4 == 1)
-        return false;
-    unsigned char *out = arena_alloc(a, s.n / 4 * 3 + 3);
-    size_t n = 0;
-    uint32_t v = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        int d = base64url_digit(s.p[i]);
-        if (d < 0)
-            return false;
-        v = v << 6 | (uint32_t)d;
-        if (i % 4 != 0)
-            out[n++] = (unsigned char)(v >> (6 - 2 * (i % 4)));
-    }
-    uint32_t unused = s.n % 4 == 2 ? 15 : s.n % 4 == 3 ? 3 : 0;
-    *ret = str_n(out, n);
-    return (v & unused) == 0;
-}
-
+// In a heap copy.
 static struct str base64url_heap(const unsigned char *p, size_t n)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
-    base64url_write(&b, p, n);
+    base64url_encode(&b, str_n(p, n));
     return mem_str(buf_view(&b));
 }
 
@@ -213,13 +165,13 @@ struct str token_sign(struct token_signer *t, struct arena *a, const struct toke
     struct str payload = json_text(a, claims);
     struct str header = arena_printf(a, "{\"alg\":\"ES256\",\"kid\":\"%.*s\"}", STR_ARG(t->kid));
     _cleanup_buf_ struct buf b = BUF_INIT;
-    base64url_write(&b, (const unsigned char *)header.p, header.n);
+    base64url_encode(&b, header);
     buf_char(&b, '.');
-    base64url_write(&b, (const unsigned char *)payload.p, payload.n);
+    base64url_encode(&b, payload);
     unsigned char signature[SIGNATURE_BYTES];
     sign(t, buf_view(&b), signature);
     buf_char(&b, '.');
-    base64url_write(&b, signature, sizeof signature);
+    base64url_encode(&b, str_n(signature, sizeof signature));
     return arena_str(a, buf_view(&b));
 }
 
@@ -231,7 +183,7 @@ static int refuse(struct err *e, const char *why)
 static int read_part(struct arena *a, struct str part, struct value **ret, struct err *e)
 {
     struct str text;
-    if (!base64url_read(a, part, &text) ||
+    if (!base64url_decode(a, part, &text) ||
         json_parse(a, text, &(struct json_options){0}, ret, NULL) < 0 ||
         !value_is(*ret, VALUE_OBJECT))
         return refuse(e, "the bearer token is not a JSON web token");
@@ -268,7 +220,7 @@ int token_verify(struct token_signer *t, struct arena *a, struct str jwt, struct
     if (!str_eqc(value_str_at(header, "alg"), "ES256") ||
         !str_eq(value_str_at(header, "kid"), t->kid))
         return refuse(e, "the bearer token was not signed by this cluster");
-    if (!base64url_read(a, str_from(jwt, (size_t)last + 1), &signature) ||
+    if (!base64url_decode(a, str_from(jwt, (size_t)last + 1), &signature) ||
         !verify(t, signed_text, signature))
         return refuse(e, "the bearer token's signature does not hold");
     if ((r = read_part(a, rest, &claims, e)))

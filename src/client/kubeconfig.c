@@ -2,6 +2,7 @@
 // stand either in the file (base64) or in files of their own.
 #include "client/kubeconfig.h"
 #include "base/env.h"
+#include "object/base64.h"
 #include "object/value.h"
 #include "object/yaml.h"
 
@@ -19,44 +20,6 @@ static const struct value *named(const struct value *config, const char *list, c
     return NULL;
 }
 
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-static bool base64_decode(struct arena *a, struct str in, struct str *ret)
-{
-    char *out = arena_alloc(a, in.n / 4 * 3 + 3), *at = out;
-    uint32_t bits = 0;
-    unsigned n = 0;
-    while (in.n && in.p[in.n - 1] == '=')
-        in.n--;
-    for (size_t i = 0; i < in.n; i++) {
-        int d = base64_digit(in.p[i]);
-        if (d < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)d;
-        if (++n == 4) {
-            *at++ = (char)(bits >> 16), *at++ = (char)(bits >> 8), *at++ = (char)bits;
-            bits = n = 0;
-        }
-    }
-    if (n == 1)
-        return false;
-    if (n == 2)
-        *at++ = (char)(bits >> 4);
-    if (n == 3)
-        *at++ = (char)(bits >> 10), *at++ = (char)(bits >> 2);
-    *ret = str_n(out, (size_t)(at - out));
-    return true;
-}
-
 // A credential: `data_field` in the file itself, or the file that `file_field` names. Absent is
 // fine.
 static int credential(struct arena *a, const char *path, const struct value *from,
@@ -66,7 +29,7 @@ static int credential(struct arena *a, const char *path, const struct value *fro
     struct str data = data_field ? value_str_at(from, data_field) : STR_NULL;
     struct str file = value_str_at(from, file_field);
     if (data.n) {
-        if (!base64_decode(a, data, ret))
+        if (!base64_bytes(a, data, ret))
             return err_set(e, ERR_BAD_REQUEST, "%s: %s is not base64", path, data_field);
         return 0;
     }

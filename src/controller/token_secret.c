@@ -6,6 +6,7 @@
 // ends it. It lives for ten years, since who makes such a secret wants a token that does not
 // expire.
 #include "controller/control.h"
+#include "object/base64.h"
 
 #define TYPE          "kubernetes.io/service-account-token"
 #define ACCOUNT       "kubernetes.io/service-account.name"
@@ -18,23 +19,6 @@ struct token_secrets {
     struct informer_handler on_secret, on_account;
     struct work_queue *queue;
 };
-
-static struct str base64(struct arena *a, struct str in)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *out = arena_alloc(a, (in.n + 2) / 3 * 4), *at = out;
-    const unsigned char *p = (const unsigned char *)in.p;
-    for (size_t i = 0; i < in.n; i += 3) {
-        size_t left = in.n - i;
-        uint32_t bits = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
-                        (left > 2 ? p[i + 2] : 0);
-        *at++ = digits[bits >> 18];
-        *at++ = digits[bits >> 12 & 63];
-        *at++ = left > 1 ? digits[bits >> 6 & 63] : '=';
-        *at++ = left > 2 ? digits[bits & 63] : '=';
-    }
-    return str_n(out, (size_t)(at - out));
-}
 
 static int request_token(struct token_secrets *c, struct arena *a, const struct value *secret,
                          struct str account, struct str *ret, struct err *e)
@@ -104,11 +88,11 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     if (request_token(c, a, secret, name, &token, e) < 0)
         return RECONCILE_RETRY;
     struct value *filled = object_at(a, secret, "data");
-    value_set(a, filled, STR("token"), value_str(a, base64(a, token)));
-    value_set(a, filled, STR("namespace"), value_str(a, base64(a, ns)));
+    value_set(a, filled, STR("token"), value_str(a, base64_text(a, token)));
+    value_set(a, filled, STR("namespace"), value_str(a, base64_text(a, ns)));
     if (c->control->options->root_ca_pem.n)
         value_set(a, filled, STR("ca.crt"),
-                  value_str(a, base64(a, c->control->options->root_ca_pem)));
+                  value_str(a, base64_text(a, c->control->options->root_ca_pem)));
     value_set(a, object_at(a, secret, "metadata.annotations"), STR(ACCOUNT_UID),
               value_str(a, live_uid));
     rc = client_update(c->control->client, secrets, secret, NULL, e);

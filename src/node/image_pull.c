@@ -20,12 +20,12 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "node/image_store.h"
+#include "object/base64.h"
 #include "object/json.h"
 #include "wire/http_client.h"
 #include "wire/loop.h"
 #include "wire/tls.h"
 #include <errno.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #define REDIRECTS_MAX    5
@@ -168,9 +168,8 @@ static int fetch_once(struct fetch *f, struct str authorization, const char *acc
 static struct str basic(struct pull *p)
 {
     struct str plain = arena_printf(p->a, "%.*s:%.*s", STR_ARG(p->username), STR_ARG(p->password));
-    unsigned char *text = arena_alloc(p->a, plain.n * 2 + 8);
-    int n = EVP_EncodeBlock(text, (const unsigned char *)plain.p, (int)plain.n);
-    return arena_printf(p->a, "Basic %.*s", n, (const char *)text);
+    struct str text = base64_text(p->a, plain);
+    return arena_printf(p->a, "Basic %.*s", STR_ARG(text));
 }
 
 static void query_add(struct buf *b, const char *key, struct str value)

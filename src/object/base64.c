@@ -1,9 +1,12 @@
-// RFC 4648 section 4. Padding is required, and nothing may come behind it.
+// RFC 4648: section 4 with padding, which is required and may have nothing behind it; section 5
+// without. The alphabets differ in their last two digits only.
 #include "object/base64.h"
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+#define DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-void base64_encode(struct buf *b, struct str s)
+static const char standard[] = DIGITS "+/", url_safe[] = DIGITS "-_";
+
+static void encode(struct buf *b, struct str s, const char *alphabet, bool padded)
 {
     char *out = buf_reserve(b, (s.n + 2) / 3 * 4);
     if (!out)
@@ -16,20 +19,39 @@ void base64_encode(struct buf *b, struct str s)
             v = v << 8 | (k < have ? (unsigned char)s.p[i + k] : 0);
         out[n++] = alphabet[v >> 18];
         out[n++] = alphabet[v >> 12 & 63];
-        out[n++] = have > 1 ? alphabet[v >> 6 & 63] : '=';
-        out[n++] = have > 2 ? alphabet[v & 63] : '=';
+        if (have > 1 || padded)
+            out[n++] = have > 1 ? alphabet[v >> 6 & 63] : '=';
+        if (have > 2 || padded)
+            out[n++] = have > 2 ? alphabet[v & 63] : '=';
     }
     b->n += n;
 }
 
-static int digit(char c)
+static int digit(char c, const char *alphabet)
 {
     return c >= 'A' && c <= 'Z'   ? c - 'A'
            : c >= 'a' && c <= 'z' ? c - 'a' + 26
            : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
+           : c == alphabet[62]    ? 62
+           : c == alphabet[63]    ? 63
                                   : -1;
+}
+
+void base64_encode(struct buf *b, struct str bytes)
+{
+    encode(b, bytes, standard, true);
+}
+
+void base64url_encode(struct buf *b, struct str bytes)
+{
+    encode(b, bytes, url_safe, false);
+}
+
+struct str base64_text(struct arena *a, struct str bytes)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    base64_encode(&b, bytes);
+    return arena_str(a, buf_view(&b));
 }
 
 bool base64_decode(struct buf *b, struct str text)
@@ -48,7 +70,7 @@ bool base64_decode(struct buf *b, struct str text)
             digits++;
             continue;
         }
-        int d = digit(c);
+        int d = digit(c, standard);
         if (d < 0 || pads)
             return false;
         v = v << 6 | (uint32_t)d;
@@ -70,5 +92,36 @@ bool base64_decode(struct buf *b, struct str text)
         out[n++] = (char)(v >> 4);
     }
     b->n += n;
+    return true;
+}
+
+bool base64_bytes(struct arena *a, struct str text, struct str *ret)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    if (!base64_decode(&b, text))
+        return false;
+    *ret = arena_str(a, buf_view(&b));
+    return true;
+}
+
+bool base64url_decode(struct arena *a, struct str text, struct str *ret)
+{
+    if (text.n % 4 == 1)
+        return false;
+    unsigned char *out = arena_alloc(a, text.n / 4 * 3 + 3);
+    size_t n = 0;
+    uint32_t v = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        int d = digit(text.p[i], url_safe);
+        if (d < 0)
+            return false;
+        v = v << 6 | (uint32_t)d;
+        if (i % 4 != 0)
+            out[n++] = (unsigned char)(v >> (6 - 2 * (i % 4)));
+    }
+    uint32_t unused = text.n % 4 == 2 ? 15 : text.n % 4 == 3 ? 3 : 0;
+    if ((v & unused) != 0)
+        return false;
+    *ret = str_n(out, n);
     return true;
 }
