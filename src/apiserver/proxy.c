@@ -3,7 +3,8 @@
 //
 //   log           an HTTP call to the agent, whose body becomes ours
 //   exec, attach  a WebSocket to the agent, joined with one to the client; the same subprotocol on
-//   both nodes/proxy   an HTTP call, GET only
+//                 both
+//   nodes/proxy   an HTTP call, GET only
 //
 // Order of an exec: the agent is asked first; only when it has accepted is the client's request
 // upgraded, so that a refusal still arrives as a Status. Clients that want SPDY (kubectl

@@ -3,9 +3,9 @@
 // subjects; nothing is rebuilt, and the cost of a change does not depend on how many roles there
 // are.
 //
-//   roles    "ns/name" (ClusterRoles: "/name")               -> its rules
-//   grants   "U<user>\n<binding>" or "G<group>\n<binding>"    -> role, namespace where it holds (""
-//   everywhere)
+//   roles    "ns/name" (ClusterRoles: "/name")              -> its rules
+//   grants   "U<user>\n<binding>" or "G<group>\n<binding>"  -> role, namespace where it holds
+//                                                              ("": everywhere)
 //
 // A ServiceAccount subject is its user name, system:serviceaccount:NS:NAME. system:masters may do
 // everything, as upstream, so that an administrator cannot lock himself out. The lock guards the

@@ -2,9 +2,9 @@
 // change that concerns it, filtered by namespace and selectors. What becomes of the items (lines on
 // a connection, a batch for an informer) is the sink's business.
 //
-//     INITIAL ──all delivered──▶ LIVE          lost, too slow, time over: on_end, and the watch is
-//     gone
-//        │ the sink is full: pauses until watch_resume; what happens meanwhile waits in the backlog
+//     INITIAL ──all delivered──▶ LIVE ──lost, too slow, time over──▶ on_end, and the watch is gone
+//        │
+//        └ the sink is full: pauses until watch_resume; what happens meanwhile waits in the backlog
 //
 // Everything on the watch's loop.
 #pragma once

@@ -8,10 +8,12 @@
 // made again and compared as before.
 //
 //     idle --start--> listing --initial end--> watching
-//       ^               ^  |                     |   ended: resume from the revision, at once the
-//       first |               |  | ended, error        |   time, then backing off |               |
-//       v                     v |               +-- waiting (back-off 100 ms .. 10 s, with jitter)
-//       <--+ |                   410: the revision is forgotten: list again
+//                      ^  |                     ^    |
+//                      |  | ended, error        |    | ended, error: resume from the revision, at
+//                      |  v                     |    v once the first time, then backing off
+//                      waiting (back-off 100 ms .. 10 s, with jitter)
+//
+// 410: the revision is forgotten, so waiting goes back to listing instead of to watching.
 //
 // Reads from any thread: `lock` guards the roots of `tree` and of the indexes, for as long as a
 // lookup or taking a reference lasts. Values in them are references to shared objects.

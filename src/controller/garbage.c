@@ -8,12 +8,15 @@
 // An object comes here (key "kind ns/name") when it changes and has owners, when it is being
 // deleted with a finalizer that is ours, and when an owner or a dependent of it has gone. Then:
 //
-//   being deleted, finalizer "orphan":             take the reference out of each dependent, then
-//   the finalizer being deleted, finalizer "foregroundDeletion": delete the dependents; once none
-//   blocks, take out the finalizer an owner remains:         drop the references to owners that are
-//   gone (or only wait for us) none remains:             delete it: as its finalizers say, else in
-//   the background; in the foreground where an
-//                             owner waits for it and it has dependents itself
+//   being deleted, finalizer "orphan"
+//       take the reference out of each dependent, then the finalizer
+//   being deleted, finalizer "foregroundDeletion"
+//       delete the dependents; once none blocks, take out the finalizer
+//   an owner remains
+//       drop the references to owners that are gone (or only wait for us)
+//   none remains
+//       delete it: as its finalizers say, else in the background; in the foreground where an owner
+//       waits for it and it has dependents itself
 //
 // An owner counts as gone only after a look past the cache: it may be newer than the cache is.
 // Owners of a kind that is not served here, and namespaced owners of cluster-wide objects, are

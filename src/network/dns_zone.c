@@ -1,13 +1,15 @@
 // See dns_zone.h. Names, below the domain (cluster.local):
 //
-//   SERVICE.NAMESPACE.svc                    A: the cluster address, or all ready addresses of a
-//   headless Service;
-//                                            ExternalName: CNAME
-//   HOST.SERVICE.NAMESPACE.svc               A: that endpoint (its hostname, or its address with
-//   dashes) _PORT._PROTOCOL.SERVICE.NAMESPACE.svc    SRV: one for the Service, or one for each
-//   endpoint 1-2-3-4.NAMESPACE.pod                    A: 1.2.3.4, where the namespace has such a
-//   pod or any (as CoreDNS) 4.3.2.1.in-addr.arpa                     PTR: Service or endpoint with
-//   that address; foreign otherwise
+//   SERVICE.NAMESPACE.svc                  A: the cluster address, or all ready addresses of a
+//                                          headless Service; ExternalName: CNAME
+//   HOST.SERVICE.NAMESPACE.svc             A: that endpoint of a headless Service (its hostname, or
+//                                          its address with dashes)
+//   _PORT._PROTOCOL.SERVICE.NAMESPACE.svc  SRV: one for the Service, or one for each endpoint
+//   1-2-3-4.NAMESPACE.pod                  A: 1.2.3.4, where there is such a namespace
+//   dns-version                            TXT: the version of the specification
+//   ns.dns                                 A: the address of the Service kube-system/kube-dns
+//   4.3.2.1.in-addr.arpa                   PTR: the Service or the named endpoint with that
+//                                          address; foreign where there is none
 //
 // A name that exists with other types has no error and no records; the zone's SOA says how long
 // that holds.
@@ -231,10 +233,33 @@ static void resolve_pod(struct lookup *l, const struct str *labels, size_t n)
 }
 
 // Below the domain: labels without it.
+static void answer_apex(struct lookup *l)
+{
+    l->exists = true;
+    if (l->type != DNS_SOA && l->type != DNS_NS)
+        return;
+    struct str server = arena_printf(l->a, "ns.dns.%.*s", STR_ARG(l->z->domain));
+    push(l->a, &l->answers, &l->n,
+         &(struct dns_record){.type = l->type, .ttl = TTL, .owner = l->name, .target = server});
+}
+
+static void answer_version(struct lookup *l)
+{
+    static const uint8_t version[] = "\0051.1.0";
+    l->exists = true;
+    if (l->type == DNS_TXT || l->type == DNS_ANY)
+        push(l->a, &l->answers, &l->n,
+             &(struct dns_record){.type = DNS_TXT,
+                                  .ttl = TTL,
+                                  .owner = l->name,
+                                  .raw = version,
+                                  .raw_n = sizeof version - 1});
+}
+
 static struct str resolve_inside(struct lookup *l, const struct str *labels, size_t n)
 {
     if (n == 0) {
-        l->exists = true;
+        answer_apex(l);
         return STR_NULL;
     }
     struct str last = labels[n - 1];
@@ -251,7 +276,10 @@ static struct str resolve_inside(struct lookup *l, const struct str *labels, siz
         else
             resolve_pod(l, labels, n - 1);
     } else if (str_eqc(last, "dns-version") && n == 1) {
-        l->exists = true;
+        answer_version(l);
+    } else if (str_eqc(last, "dns") && n == 2 && str_eqc(labels[0], "ns")) {
+        const struct str server[] = {STR("kube-dns"), STR("kube-system")};
+        return resolve_service(l, server, 2);
     }
     return STR_NULL;
 }

@@ -1,7 +1,7 @@
 // See host_ports.h. The table:
 //
-//   map ports     (address . protocol . port) -> (pod . port)     address 0.0.0.0: any of this
-//   machine's set hairpins  (pod . pod)                                     pods that have ports
+//   map ports     (address . protocol . port) -> (pod . port)   0.0.0.0: any of this machine
+//   set hairpins  (pod . pod)                                   pods that have ports
 //   prerouting, output (dstnat): to a local address -> look up exact address, then any -> dnat
 //   postrouting (srcnat): hairpins, and what leaves the cluster from a pod -> masquerade
 //

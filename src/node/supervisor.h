@@ -13,15 +13,17 @@
 //   STATE/boot                   the kernel's boot id; another one means that all below is history
 //   STATE/oci/<program>/         the runtime's own state (--root)
 //   STATE/ns/<sandbox>/{net,ipc,uts,pid}  pinned namespaces (bind mounts of nsfs)
-//   STATE/sandboxes/<id>/record.json      agent's; shm/ is a tmpfs mount, init: pid of a shared pid
-//   namespace STATE/containers/<id>/       one container, its OCI bundle:
+//   STATE/sandboxes/<id>/        record.json: agent's; shm/: a tmpfs mount; init: pid of a shared
+//                                pid namespace
+//   STATE/containers/<id>/       one container, its OCI bundle:
 //     record.json                agent's: what container_list must know
 //     launch                     agent's, for the supervisor: lines `key value`, see struct
-//     supervisor_launch config.json rootfs/        the OCI bundle out err in                 FIFOs
-//     of the container's standard streams pid                        supervisor's, once it runs:
-//     `pid starttime started_ns` exit                       supervisor's, once it ended: `code
-//     signal oom started_ns finished_ns reason`,
-//                                then the message on the following lines
+//                                supervisor_launch
+//     config.json rootfs/        the OCI bundle
+//     out err in                 FIFOs of the container's standard streams
+//     pid                        supervisor's, once it runs: `pid starttime started_ns`
+//     exit                       supervisor's, once it ended: `code signal oom started_ns
+//                                finished_ns reason`, then the message on the following lines
 //
 // `pid` and `exit` are written to a temporary name and renamed: they are there whole or not at all.
 //

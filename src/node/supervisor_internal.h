@@ -3,9 +3,11 @@
 //
 //   supervisor.c            start, socket, requests as a table, the loop, children
 //   supervisor_container.c  a container from start to end, and taking over those of a dead
-//   supervisor supervisor_log.c        the CRI log file supervisor_stream.c     exec and attach:
-//   pumps between file descriptors, terminals supervisor_sandbox.c    namespaces that live without
-//   a process
+//                           supervisor
+//   supervisor_log.c        the CRI log file
+//   supervisor_stream.c     exec and attach: pumps between file descriptors, terminals
+//   supervisor_sandbox.c    namespaces that live without a process
+//   supervisor_protocol.c   packets, launch and end files
 //
 // Memory is the measure here: what exists per running container is one struct container, two FIFOs
 // (whose kernel buffers are empty while nothing is written) and, only while a line is unfinished,

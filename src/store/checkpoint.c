@@ -1,9 +1,8 @@
 // LMDB as checkpoint. One unnamed database:
 //
-//     "m"              the mark: u32 CRC, u32 format, u64 revision, u64 sequence, u64 key0, u64
-//     key1 "k" + key        an entry: u32 CRC, u32 bytes of key tail, u64 create, u64 mod, u64
-//     version,
-//                      key tail, value
+//     "m"        the mark: u32 CRC, u32 format, u64 revision, u64 sequence, u64 key0, u64 key1
+//     "k" + key  an entry: u32 CRC, u32 bytes of key tail, u64 create, u64 mod, u64 version,
+//                key tail, value
 //
 // A key longer than KEY_DIRECT bytes (LMDB takes 511) is cut there and followed by 0xff and 16
 // bytes of SipHash of the whole key under the file's own random key; the tail stands in the entry,
