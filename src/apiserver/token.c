@@ -3,7 +3,9 @@
 // node, secret). Verification takes exactly what this server signs: header alg ES256 and our key
 // id, nothing else, so the algorithm-confusion attacks on JWT libraries have nothing to work on.
 #include "apiserver/auth.h"
+#include "base/blob.h"
 #include "base/buf.h"
+#include "base/thread.h"
 #include "base/time.h"
 #include "object/base64.h"
 #include "object/json.h"
@@ -17,9 +19,15 @@
 #define TOKEN_MAX       8192
 #define SIGNATURE_BYTES 64 // r and s, 32 bytes each
 #define CLOCK_SKEW_S    10
+#define VERIFIED_SLOTS  256
 
 struct token_signer {
     struct env *env;
+    // Tokens whose signature held, by hash: checking it costs more than all the rest of a small request. A
+    // token's text decides its signature, so a hit is as good as a check; times, audience and
+    // bound objects are looked at every time. The lock guards the slots.
+    pthread_mutex_t lock;
+    struct blob *verified[VERIFIED_SLOTS];
     EVP_PKEY *key;
     struct str issuer, kid; // owned
     struct str x, y;        // base64url coordinates of the public key; owned
@@ -56,6 +64,7 @@ int token_signer_new(struct env *env, struct str pem, struct str issuer, struct 
     EVP_PKEY *key = b ? PEM_read_bio_PrivateKey(b, NULL, NULL, NULL) : NULL;
     BIO_free(b);
     struct token_signer *t = mem_zalloc(sizeof *t);
+    pthread_mutex_init(&t->lock, NULL);
     t->env = env;
     t->key = key;
     t->issuer = mem_str(issuer);
@@ -71,6 +80,9 @@ void token_signer_free(struct token_signer *t)
 {
     if (!t)
         return;
+    for (size_t i = 0; i < VERIFIED_SLOTS; i++)
+        blob_unref(t->verified[i]);
+    pthread_mutex_destroy(&t->lock);
     EVP_PKEY_free(t->key);
     free((char *)t->issuer.p);
     free((char *)t->kid.p);
@@ -108,6 +120,24 @@ static void sign(struct token_signer *t, struct str text, unsigned char out[64])
               signature_from_der(der, n, out);
     EVP_MD_CTX_free(ctx);
     BUG_ON(!ok);
+}
+
+static bool was_verified(struct token_signer *t, struct str jwt)
+{
+    pthread_mutex_lock(&t->lock);
+    bool same = str_eq(blob_view(t->verified[str_hash(jwt) % VERIFIED_SLOTS]), jwt);
+    pthread_mutex_unlock(&t->lock);
+    return same;
+}
+
+static void remember_verified(struct token_signer *t, struct str jwt)
+{
+    struct blob *b = blob_new(jwt);
+    pthread_mutex_lock(&t->lock);
+    struct blob **slot = &t->verified[str_hash(jwt) % VERIFIED_SLOTS], *old = *slot;
+    *slot = b;
+    pthread_mutex_unlock(&t->lock);
+    blob_unref(old);
 }
 
 static bool verify(struct token_signer *t, struct str text, struct str signature)
@@ -220,9 +250,12 @@ int token_verify(struct token_signer *t, struct arena *a, struct str jwt, struct
     if (!str_eqc(value_str_at(header, "alg"), "ES256") ||
         !str_eq(value_str_at(header, "kid"), t->kid))
         return refuse(e, "the bearer token was not signed by this cluster");
-    if (!base64url_decode(a, str_from(jwt, (size_t)last + 1), &signature) ||
-        !verify(t, signed_text, signature))
-        return refuse(e, "the bearer token's signature does not hold");
+    if (!was_verified(t, jwt)) {
+        if (!base64url_decode(a, str_from(jwt, (size_t)last + 1), &signature) ||
+            !verify(t, signed_text, signature))
+            return refuse(e, "the bearer token's signature does not hold");
+        remember_verified(t, jwt);
+    }
     if ((r = read_part(a, rest, &claims, e)))
         return r;
     const struct value *bound = value_getc(claims, "kubernetes.io");
