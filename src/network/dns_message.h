@@ -1,5 +1,5 @@
-// DNS messages (RFC 1035, EDNS0 of RFC 6891) as far as a cluster's server needs them: one question in, an answer
-// out, upstream answers looked into. Bounded in everything; any bytes may come in.
+// DNS messages (RFC 1035, EDNS0 of RFC 6891) as far as a cluster's server needs them: one question
+// in, an answer out, upstream answers looked into. Bounded in everything; any bytes may come in.
 #pragma once
 #include "base/str.h"
 
@@ -8,16 +8,34 @@
 #define DNS_UDP_EDNS    1232 // at most over UDP, so that nothing is fragmented
 #define DNS_MESSAGE_MAX 65535
 
-enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_PTR = 12, DNS_TXT = 16, DNS_AAAA = 28, DNS_SRV = 33, DNS_OPT = 41, DNS_ANY = 255 };
-enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
+enum dns_type {
+    DNS_A = 1,
+    DNS_NS = 2,
+    DNS_CNAME = 5,
+    DNS_SOA = 6,
+    DNS_PTR = 12,
+    DNS_TXT = 16,
+    DNS_AAAA = 28,
+    DNS_SRV = 33,
+    DNS_OPT = 41,
+    DNS_ANY = 255
+};
+enum dns_rcode {
+    DNS_NOERROR = 0,
+    DNS_FORMERR = 1,
+    DNS_SERVFAIL = 2,
+    DNS_NXDOMAIN = 3,
+    DNS_NOTIMP = 4,
+    DNS_REFUSED = 5
+};
 
 struct dns_question {
     uint16_t id, type;
     bool recursion_desired, edns;
-    uint16_t udp_size;              // what the client takes over UDP
+    uint16_t udp_size; // what the client takes over UDP
     uint8_t name_n;
-    char name[DNS_NAME_MAX + 1];    // lower case, dots between labels, none at the end; "" is the root
-    size_t end;                     // offset behind the question section
+    char name[DNS_NAME_MAX + 1]; // lower case, dots between labels, none at the end; "" is the root
+    size_t end;                  // offset behind the question section
     char spelling[DNS_NAME_MAX + 1]; // as it was asked (0x20 case), same length
 };
 static inline struct str dns_question_name(const struct dns_question *q)
@@ -28,7 +46,7 @@ static inline struct str dns_question_name(const struct dns_question *q)
 int dns_parse(const uint8_t *p, size_t n, struct dns_question *ret);
 
 struct dns_record {
-    uint16_t type;      // A, CNAME, NS, PTR, SRV, SOA
+    uint16_t type; // A, CNAME, NS, PTR, SRV, SOA
     uint32_t ttl;
     struct str owner;   // .p NULL: the question's name
     uint32_t address;   // A: network order
@@ -43,15 +61,18 @@ struct dns_answer {
     const struct dns_record *answers, *authority, *additional;
     size_t nanswers, nauthority, nadditional;
 };
-// Writes the response into out (max bytes). When it does not fit: answers are left out and TC is set. Returns its length.
-size_t dns_write(uint8_t *out, size_t max, const struct dns_question *q, const struct dns_answer *a);
+// Writes the response into out (max bytes). When it does not fit: answers are left out and TC is
+// set. Returns its length.
+size_t dns_write(uint8_t *out, size_t max, const struct dns_question *q,
+                 const struct dns_answer *a);
 // A header and the question only, for errors found before the question could be read too.
-size_t dns_write_error(uint8_t *out, size_t max, const uint8_t *query, size_t n, enum dns_rcode rcode);
+size_t dns_write_error(uint8_t *out, size_t max, const uint8_t *query, size_t n,
+                       enum dns_rcode rcode);
 // A query for name and type.
 size_t dns_write_query(uint8_t *out, size_t max, uint16_t id, struct str name, uint16_t type);
 
-// Walks the answer section of an upstream's response: A, AAAA and CNAME records; owner and target are written into
-// the caller's storage. false at the end or at damage.
+// Walks the answer section of an upstream's response: A, AAAA and CNAME records; owner and target
+// are written into the caller's storage. false at the end or at damage.
 struct dns_walk {
     const uint8_t *p;
     size_t n, at;

@@ -1,6 +1,6 @@
-// nf_tables over netlink, as far as Services and host ports need it, on libmnl: a batch of changes is built in
-// memory and committed as one transaction, all or nothing. Not libnftables or libnftnl (GPL; see
-// docs/dependencies.md); what is sent can be looked at with `nft list ruleset`.
+// nf_tables over netlink, as far as Services and host ports need it, on libmnl: a batch of changes
+// is built in memory and committed as one transaction, all or nothing. Not libnftables or libnftnl
+// (GPL; see docs/dependencies.md); what is sent can be looked at with `nft list ruleset`.
 //
 // A batch:
 //     struct nft_batch *b = nft_begin("coracle");
@@ -8,8 +8,8 @@
 //     nft_rule_begin(b, "services"); nft_meta(b, …); nft_lookup(b, …); nft_rule_end(b);
 //     r = nft_commit(&socket, b, &e);     // frees the batch
 //
-// Registers: 16 of 4 bytes, named by number 0 to 15; concatenated keys are loaded into consecutive ones. One thread
-// at a time per socket and batch.
+// Registers: 16 of 4 bytes, named by number 0 to 15; concatenated keys are loaded into consecutive
+// ones. One thread at a time per socket and batch.
 #pragma once
 #include "network/netlink.h"
 #include <linux/netfilter/nf_tables.h>
@@ -17,15 +17,16 @@
 struct nft_batch;
 
 struct nft_batch *nft_begin(const char *table); // family ip
-// ERR_INTERNAL with the object that the kernel refused. Not an error: deleting what is not there, when the
-// delete was marked optional. Always frees the batch.
+// ERR_INTERNAL with the object that the kernel refused. Not an error: deleting what is not there,
+// when the delete was marked optional. Always frees the batch.
 int nft_commit(struct netlink *n, struct nft_batch *b, struct err *e);
-void nft_drop(struct nft_batch *b); // instead of commit
+void nft_drop(struct nft_batch *b);         // instead of commit
 size_t nft_size(const struct nft_batch *b); // bytes so far
 
 void nft_table_add(struct nft_batch *b);
 void nft_table_delete(struct nft_batch *b); // add it before: deleting what is not there fails
-// A base chain (type "nat" or "filter", hook NF_INET_*, policy accept) or, with type NULL, a plain one.
+// A base chain (type "nat" or "filter", hook NF_INET_*, policy accept) or, with type NULL, a plain
+// one.
 void nft_chain_add(struct nft_batch *b, const char *name, const char *type, int hook, int priority);
 void nft_chain_delete(struct nft_batch *b, const char *name);
 
@@ -40,10 +41,10 @@ enum nft_type {
 };
 struct nft_set {
     const char *name;
-    enum nft_type key[4];   // concatenated; ends with NFT_TYPE_NONE
-    enum nft_type data[4];  // of a map; NFT_TYPE_VERDICT alone: a verdict map
-    uint32_t flags;         // NFT_SET_TIMEOUT, NFT_SET_EVAL …; NFT_SET_MAP is added for maps
-    uint32_t timeout_ms;    // 0: none
+    enum nft_type key[4];  // concatenated; ends with NFT_TYPE_NONE
+    enum nft_type data[4]; // of a map; NFT_TYPE_VERDICT alone: a verdict map
+    uint32_t flags;        // NFT_SET_TIMEOUT, NFT_SET_EVAL …; NFT_SET_MAP is added for maps
+    uint32_t timeout_ms;   // 0: none
 };
 void nft_set_add(struct nft_batch *b, const struct nft_set *s);
 
@@ -65,19 +66,33 @@ void nft_rule_begin(struct nft_batch *b, const char *chain);
 void nft_rule_end(struct nft_batch *b);
 void nft_meta(struct nft_batch *b, enum nft_meta_keys key, unsigned reg);
 void nft_meta_set(struct nft_batch *b, enum nft_meta_keys key, unsigned reg);
-void nft_payload(struct nft_batch *b, enum nft_payload_bases base, unsigned offset, unsigned length, unsigned reg);
+void nft_payload(struct nft_batch *b, enum nft_payload_bases base, unsigned offset, unsigned length,
+                 unsigned reg);
 void nft_fib(struct nft_batch *b, enum nft_fib_result result, uint32_t flags, unsigned reg);
-void nft_ct(struct nft_batch *b, enum nft_ct_keys key, unsigned reg, int direction); // direction -1: none
-void nft_compare(struct nft_batch *b, unsigned reg, enum nft_cmp_ops op, const void *value, unsigned length);
-void nft_mask(struct nft_batch *b, unsigned reg, uint32_t mask, uint32_t xor_with); // network order, 4 bytes
-void nft_load(struct nft_batch *b, unsigned reg, uint32_t value);                   // network order
-void nft_random(struct nft_batch *b, unsigned reg, uint32_t modulus);               // 0 … modulus-1, host order
-// Look reg… up in a set or map. Map: data goes to dreg…; verdict map: dreg -1 takes the verdict. invert: no match.
-void nft_lookup(struct nft_batch *b, const char *set, unsigned reg, int dreg, bool map, bool invert);
+// direction -1: none.
+void nft_ct(struct nft_batch *b, enum nft_ct_keys key, unsigned reg, int direction);
+void nft_compare(struct nft_batch *b, unsigned reg, enum nft_cmp_ops op, const void *value,
+                 unsigned length);
+// Network order, 4 bytes.
+void nft_mask(struct nft_batch *b, unsigned reg, uint32_t mask, uint32_t xor_with);
+void nft_load(struct nft_batch *b, unsigned reg, uint32_t value);     // network order
+void nft_random(struct nft_batch *b, unsigned reg, uint32_t modulus); // 0 … modulus-1, host order
+// Look reg… up in a set or map. Map: data goes to dreg…; verdict map: dreg -1 takes the verdict.
+// invert: no match.
+void nft_lookup(struct nft_batch *b, const char *set, unsigned reg, int dreg, bool map,
+                bool invert);
 // Remember reg… (and data at data_reg… when it is >= 0) in a dynamic set or map for timeout.
-void nft_remember(struct nft_batch *b, const char *set, unsigned reg, int data_reg, uint64_t timeout_ms);
-void nft_dnat(struct nft_batch *b, unsigned address_reg, int port_reg); // port_reg -1: keep the port
+void nft_remember(struct nft_batch *b, const char *set, unsigned reg, int data_reg,
+                  uint64_t timeout_ms);
+// port_reg -1: keep the port.
+void nft_dnat(struct nft_batch *b, unsigned address_reg, int port_reg);
 void nft_masquerade(struct nft_batch *b);
 void nft_reject(struct nft_batch *b, bool tcp_reset);
-enum nft_verdict { NFT_GO_ACCEPT = 1, NFT_GO_DROP = 0, NFT_GO_JUMP = -3, NFT_GO_GOTO = -4, NFT_GO_RETURN = -5 };
+enum nft_verdict {
+    NFT_GO_ACCEPT = 1,
+    NFT_GO_DROP = 0,
+    NFT_GO_JUMP = -3,
+    NFT_GO_GOTO = -4,
+    NFT_GO_RETURN = -5
+};
 void nft_verdict(struct nft_batch *b, int verdict, const char *chain);

@@ -1,6 +1,6 @@
-// The kernel's half of the service proxy: what a frontend (an address and port that clients use) and its
-// backends are in nftables. Knows nothing of API objects; proxy.c makes frontends out of those.
-// One thread at a time.
+// The kernel's half of the service proxy: what a frontend (an address and port that clients use)
+// and its backends are in nftables. Knows nothing of API objects; proxy.c makes frontends out of
+// those. One thread at a time.
 #pragma once
 #include "base/err.h"
 #include <netinet/in.h>
@@ -13,27 +13,32 @@ struct backend {
 };
 
 enum frontend_flags {
-    FRONTEND_LOCAL = 1,      // traffic keeps its source address (a Local traffic policy)
-    FRONTEND_DROP = 2,       // no backends: drop silently instead of refusing (Local without local backends)
+    FRONTEND_LOCAL = 1, // traffic keeps its source address (a Local traffic policy)
+    // No backends: drop silently instead of refusing (Local without local backends).
+    FRONTEND_DROP = 2,
 };
 
 struct frontend {
-    uint32_t address;  // network order; 0: any address of this machine (a NodePort)
-    uint8_t protocol;  // IPPROTO_*
-    uint16_t port;     // host order
+    uint32_t address; // network order; 0: any address of this machine (a NodePort)
+    uint8_t protocol; // IPPROTO_*
+    uint16_t port;    // host order
     uint8_t flags;
     uint32_t affinity_seconds; // 0: none
     const struct backend *backends;
     size_t nbackends;
 };
 
-// table: literal or outliving the rules. pod_cidr: traffic from elsewhere to a cluster address is masqueraded.
-int proxy_rules_new(const char *table, struct str pod_cidr, struct proxy_rules **ret, struct err *e);
+// table: literal or outliving the rules. pod_cidr: traffic from elsewhere to a cluster address is
+// masqueraded.
+int proxy_rules_new(const char *table, struct str pod_cidr, struct proxy_rules **ret,
+                    struct err *e);
 void proxy_rules_free(struct proxy_rules *r); // the kernel keeps them
 
-// A batch of replacements: each takes a group's (a Service's) frontends as they are in the kernel to what they shall
-// be. `from` and `to` are sorted by address, protocol, port; unchanged ones cost nothing.
-void proxy_rules_begin(struct proxy_rules *r, bool whole); // whole: the table is made anew, every `from` is empty
+// A batch of replacements: each takes a group's (a Service's) frontends as they are in the kernel
+// to what they shall be. `from` and `to` are sorted by address, protocol, port; unchanged ones cost
+// nothing.
+// whole: the table is made anew, every `from` is empty.
+void proxy_rules_begin(struct proxy_rules *r, bool whole);
 void proxy_rules_replace(struct proxy_rules *r, const struct frontend *from, size_t nfrom,
                          const struct frontend *to, size_t nto);
 // All or nothing. After a failure the kernel has what it had; make a whole batch next.

@@ -32,10 +32,11 @@ struct subresource {
 };
 
 enum kind_flags {
+    // Has /status: main writes ignore status, status writes ignore spec.
     KIND_NAMESPACED = 1,
-    KIND_STATUS = 2,     // has /status: main writes ignore status, status writes ignore spec
-    KIND_GENERATION = 4, // metadata.generation is counted (spec changes)
-    KIND_VIRTUAL = 8,    // not stored: reviews, bindings, componentstatuses
+    KIND_STATUS = 2,
+    KIND_GENERATION = 4,            // metadata.generation is counted (spec changes)
+    KIND_VIRTUAL = 8,               // not stored: reviews, bindings, componentstatuses
     KIND_UNCONDITIONAL_UPDATE = 16, // PUT without resourceVersion is allowed
     KIND_CREATE_ON_UPDATE = 32,     // PUT of a missing object creates it
     KIND_CUSTOM = 64,               // from a CRD
@@ -50,11 +51,11 @@ struct selectable_field {
 
 // One served resource in one version.
 struct kind {
-    struct str group, version;     // "" is core
-    struct str api_version;        // both, as in manifests: "v1", "apps/v1"
-    struct str kind, list_kind;    // "Deployment", "DeploymentList"
-    struct str resource, singular; // "deployments", "deployment"
-    struct str storage_prefix;     // "/registry/deployments/" (Kubernetes' key layout)
+    struct str group, version;                  // "" is core
+    struct str api_version;                     // both, as in manifests: "v1", "apps/v1"
+    struct str kind, list_kind;                 // "Deployment", "DeploymentList"
+    struct str resource, singular;              // "deployments", "deployment"
+    struct str storage_prefix;                  // "/registry/deployments/" (Kubernetes' key layout)
     const struct str *short_names, *categories; // end with STR_NULL; may be NULL
     unsigned verbs;
     unsigned flags;
