@@ -35,7 +35,7 @@
 struct item {
     struct item *next; // in the list of ready keys
     uint64_t due;      // when delayed
-    uint64_t logged;   // hash of the error text last logged
+    uint32_t logged;   // reason of the error last logged, + 1
     uint32_t heap;     // position + 1; 0: not delayed
     uint32_t failures;
     bool dirty, processing;
@@ -226,7 +226,8 @@ static void on_timer(struct loop_timer *t)
 }
 
 // Conflicts, and things that are gone by the time one writes to them, are everyday life between
-// controllers; anything else is said once a key and text.
+// controllers; anything else is said once a key and reason (texts may carry
+// generated names).
 static void report(struct work_queue *q, struct str key, bool again, const struct err *e)
 {
     const char *text = e->message ? e->message : "will be retried";
@@ -262,9 +263,8 @@ static void work_one(struct executor_task *t)
         enum reconcile_result r = q->fn(q->ctx, &w->arena, item_key(i), &after, &e);
         arena_reset(&w->arena);
         if (r == RECONCILE_RETRY) {
-            uint64_t hash = str_hash(str_of(e.message)) | 1;
-            report(q, item_key(i), hash == i->logged, &e); // the item is ours while processing
-            i->logged = hash;
+            report(q, item_key(i), i->logged == e.reason + 1u, &e); // ours while processing
+            i->logged = e.reason + 1u;
         }
 
         pthread_mutex_lock(&q->lock);

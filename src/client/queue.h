@@ -30,7 +30,7 @@ typedef enum reconcile_result reconcile_fn(void *ctx, struct arena *a, struct st
                                            uint64_t *after_ns, struct err *e);
 
 struct work_queue;
-// workers: how many keys at the same time. A RETRY's error is logged once per key and text.
+// workers: how many keys at the same time. A RETRY's error is logged once per key and reason.
 struct work_queue *work_queue_new(struct executor *x, const char *name, unsigned workers,
                                   reconcile_fn *fn, void *ctx);
 void work_queue_free(struct work_queue *q);

@@ -565,7 +565,8 @@ static void remote_free(struct client *c)
     tls_client_free(m->tls);
     completion_done(&m->ready);
     pthread_mutex_destroy(&m->lock);
-    explicit_bzero((char *)m->authorization.p, m->authorization.n);
+    if (m->authorization.p)
+        explicit_bzero((char *)m->authorization.p, m->authorization.n);
     free((char *)m->authorization.p);
     free((char *)m->url.p);
     free((char *)m->agent.p);

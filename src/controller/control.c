@@ -116,16 +116,6 @@ void index_orphans(struct arena *a, const struct object *o,
     emit(ctx, object_namespace(o));
 }
 
-void index_node_name(struct arena *a, const struct object *o,
-                     void (*emit)(void *ctx, struct str value), void *ctx)
-{
-    if (str_find(blob_view(o->json), STR("\"nodeName\"")) < 0)
-        return;
-    struct str node = value_str_at(object_tree(a, o), "spec.nodeName");
-    if (node.n)
-        emit(ctx, node);
-}
-
 // A patch that only takes while the object is the one that was looked at.
 static struct value *uid_patch(struct arena *a, const struct value *tree)
 {
@@ -134,7 +124,7 @@ static struct value *uid_patch(struct arena *a, const struct value *tree)
     return patch;
 }
 
-static int release(struct control *c, struct arena *a, const struct kind *k,
+int release_object(struct control *c, struct arena *a, const struct kind *k,
                    const struct value *tree, struct str owner_uid, struct err *e)
 {
     struct value *patch = uid_patch(a, tree), *owners = value_array(a), *gone = value_object(a);
@@ -155,7 +145,7 @@ static int release(struct control *c, struct arena *a, const struct kind *k,
     return 0;
 }
 
-static int adopt(struct control *c, struct arena *a, const struct kind *k,
+int adopt_object(struct control *c, struct arena *a, const struct kind *k,
                  const struct kind *owner_kind, const struct value *owner, const struct value *tree,
                  struct object **ret, struct err *e)
 {
@@ -169,8 +159,8 @@ static int adopt(struct control *c, struct arena *a, const struct kind *k,
 
 // Whether the owner may adopt, by a look past the cache: it must still be itself and not be
 // deleted.
-static int may_adopt(struct control *c, struct arena *a, const struct kind *owner_kind,
-                     const struct value *owner, struct err *e)
+int may_adopt(struct control *c, struct arena *a, const struct kind *owner_kind,
+              const struct value *owner, struct err *e)
 {
     _cleanup_object_ struct object *live = NULL;
     int rc = client_get(c->client, owner_kind, value_str_at(owner, "metadata.namespace"),
@@ -203,7 +193,7 @@ int claim_objects(struct control *c, struct arena *a, struct informer *from,
         struct value *tree = object_tree(a, owned.items[i]);
         if (selector_matches(selector, value_at(tree, "metadata.labels")))
             list[n++] = (struct claimed){object_ref(owned.items[i]), tree};
-        else if (!deleting && (rc = release(c, a, owned.items[i]->kind, tree, uid, e)) < 0)
+        else if (!deleting && (rc = release_object(c, a, owned.items[i]->kind, tree, uid, e)) < 0)
             goto fail;
     }
     for (size_t i = 0; i < orphans.n && !deleting; i++) {
@@ -212,14 +202,12 @@ int claim_objects(struct control *c, struct arena *a, struct informer *from,
             value_str_at(meta, "deletionTimestamp").n)
             continue;
         struct value *tree = object_tree(a, orphans.items[i]);
-        if (pod_finished(tree)) // no-one adopts what is over (only pods have such a phase)
-            continue;
         if (!checked && (rc = may_adopt(c, a, owner_kind, owner, e)) < 0)
             goto fail;
         checked = true;
         _cleanup_err_ struct err why = ERR_INIT;
         struct object *adopted = NULL;
-        rc = adopt(c, a, orphans.items[i]->kind, owner_kind, owner, tree, &adopted, &why);
+        rc = adopt_object(c, a, orphans.items[i]->kind, owner_kind, owner, tree, &adopted, &why);
         if (rc == 0) {
             list[n++] = (struct claimed){adopted, object_tree(a, adopted)};
         } else if (!err_is(&why, ERR_NOT_FOUND) && !err_is(&why, ERR_CONFLICT) &&
@@ -283,30 +271,10 @@ int64_t pod_ready_since(const struct value *pod)
     return pod_ready(pod) ? time_at(ready_condition(pod), "lastTransitionTime") : 0;
 }
 
-bool pod_available(const struct value *pod, int64_t min_ready_seconds, int64_t now,
-                   uint64_t *ret_wait_ns)
-{
-    if (ret_wait_ns)
-        *ret_wait_ns = 0;
-    if (!pod_ready(pod))
-        return false;
-    int64_t due = pod_ready_since(pod) + min_ready_seconds * NS_PER_S;
-    if (!min_ready_seconds || due <= now)
-        return true;
-    if (ret_wait_ns)
-        *ret_wait_ns = (uint64_t)(due - now);
-    return false;
-}
-
 bool pod_finished(const struct value *pod)
 {
     struct str phase = value_str_at(pod, "status.phase");
     return str_eqc(phase, "Succeeded") || str_eqc(phase, "Failed");
-}
-
-bool pod_active(const struct value *pod)
-{
-    return !pod_finished(pod) && !meta_deleting(pod);
 }
 
 struct value *pod_from_template(struct arena *a, const struct kind *owner_kind,
@@ -371,10 +339,10 @@ void expect_revision(struct expectations *x, struct str key, uint64_t revision)
     pthread_mutex_unlock(&x->lock);
 }
 
-bool expectation_met(struct expectations *x, struct str key, const struct informer *i)
+bool expectation_met(struct expectations *x, struct str key, uint64_t applied)
 {
     pthread_mutex_lock(&x->lock);
-    bool met = (uintptr_t)map_get(&x->revisions, key) <= informer_revision(i);
+    bool met = (uintptr_t)map_get(&x->revisions, key) <= applied;
     if (met)
         map_del(&x->revisions, key);
     pthread_mutex_unlock(&x->lock);

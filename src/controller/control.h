@@ -16,6 +16,7 @@ struct control {
     struct executor *executor;
     struct env *env;
     const struct controller_options *options;
+    struct pod_cache *pods; // pod_facts.h
 };
 
 // A row of the table in controllers.c. make: takes informers and adds indexes, nothing else. run:
@@ -56,12 +57,16 @@ bool is_controlled_by(const struct value *tree, struct str uid);
 // "Orphans": objects without a controller, under their namespace. Index "orphans".
 void index_orphans(struct arena *a, const struct object *o,
                    void (*emit)(void *ctx, struct str value), void *ctx);
-// Pods by spec.nodeName. Index "node".
-void index_node_name(struct arena *a, const struct object *o,
-                     void (*emit)(void *ctx, struct str value), void *ctx);
 // Owned objects and orphans that match the selector; what no longer matches is released, orphans
 // that do are adopted (not while the owner is deleted; the owner is looked at afresh before the
 // first adoption).
+int release_object(struct control *c, struct arena *a, const struct kind *k,
+                   const struct value *tree, struct str owner_uid, struct err *e);
+int adopt_object(struct control *c, struct arena *a, const struct kind *k,
+                 const struct kind *owner_kind, const struct value *owner, const struct value *tree,
+                 struct object **ret, struct err *e);
+int may_adopt(struct control *c, struct arena *a, const struct kind *owner_kind,
+              const struct value *owner, struct err *e);
 struct claimed {
     struct object *object;
     struct value *tree;
@@ -82,10 +87,7 @@ bool pod_ready(const struct value *pod);
 int64_t pod_ready_since(const struct value *pod); // 0: not ready
 // Ready for at least min_ready_seconds. *ret_wait_ns (may be NULL): how long until it is; 0 where
 // time alone won't do.
-bool pod_available(const struct value *pod, int64_t min_ready_seconds, int64_t now,
-                   uint64_t *ret_wait_ns);
 bool pod_finished(const struct value *pod); // Succeeded or Failed
-bool pod_active(const struct value *pod);   // neither finished nor being deleted
 // Makes the pod that a template of `owner` describes: {metadata, spec}.
 struct value *pod_from_template(struct arena *a, const struct kind *owner_kind,
                                 const struct value *owner, const struct value *template);
@@ -102,7 +104,7 @@ struct expectations {
 void expectations_init(struct expectations *x);
 void expectations_done(struct expectations *x);
 void expect_revision(struct expectations *x, struct str key, uint64_t revision);
-bool expectation_met(struct expectations *x, struct str key, const struct informer *i);
+bool expectation_met(struct expectations *x, struct str key, uint64_t applied);
 void expectation_forget(struct expectations *x, struct str key);
 
 // Kinds whose objects can be listed, watched and deleted, each stored kind once; events are not

@@ -2,6 +2,7 @@
 // controller_row, a row here.
 #include "controller/controllers.h"
 #include "controller/control.h"
+#include "controller/pod_facts.h"
 
 static const struct controller_row *const rows[] = {
     &deployment_controller,     &replicaset_controller,     &endpoints_controller,
@@ -29,6 +30,7 @@ static bool left_out(const struct controller_options *opt, const char *name)
 static void on_synced(void *ctx)
 {
     struct controllers *c = ctx;
+    pod_cache_run(c->control.pods);
     for (size_t i = 0; i < ROWS; i++) {
         if (c->self[i])
             rows[i]->run(c->self[i]);
@@ -47,7 +49,7 @@ struct controllers *controllers_start(struct client *client, struct informers *f
         c->options.node_cidr_bits = 24;
     if (!c->options.node_grace_ns)
         c->options.node_grace_ns = 40 * NS_PER_S;
-    c->control = (struct control){client, f, x, client->env, &c->options};
+    c->control = (struct control){client, f, x, client->env, &c->options, pod_cache_new(f)};
     for (size_t i = 0; i < ROWS; i++) {
         if (!left_out(opt, rows[i]->name))
             c->self[i] = rows[i]->make(&c->control);
@@ -65,6 +67,7 @@ void controllers_stop(struct controllers *c)
         if (c->self[i])
             rows[i]->free(c->self[i]);
     }
+    pod_cache_free(c->control.pods);
     free((char *)c->options.root_ca_pem.p);
     free((char *)c->options.pod_cidr.p);
     free(c);

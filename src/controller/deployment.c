@@ -8,7 +8,7 @@
 //     paused or size changed ----> scale over all sets in proportion ----> status
 //     Recreate:      old to 0 -> wait until their pods are gone -> new up -> trim -> status
 //     RollingUpdate: new up within surge | unhealthy old down, old down within unavailable | trim
-//     -> status
+//                    -> status
 //
 // The arithmetic is upstream's to the letter, because people's surge and unavailable settings, and
 // every tool that watches a rollout, depend on it: kubectl rollout status and kstatus read
@@ -66,6 +66,13 @@ static int clean_unhealthy(struct rollout *r, int64_t most, bool *ret_scaled)
     return 0;
 }
 
+// A set that has just been told to shrink may still report all its pods: no more of them can be counted on than
+// it is to keep. (Upstream counts them all, and can break the promise of maxUnavailable by that.)
+static int64_t rs_dependable(const struct rs *s)
+{
+    return min64(s->available, s->replicas);
+}
+
 static int scale_down_old(struct rollout *r, bool *ret_scaled)
 {
     if (!rollout_sum(r, true, rs_spec_replicas))
@@ -78,7 +85,7 @@ static int scale_down_old(struct rollout *r, bool *ret_scaled)
     int rc = clean_unhealthy(r, most, ret_scaled);
     if (rc < 0)
         return rc;
-    int64_t down = rollout_sum(r, false, rs_available) - least;
+    int64_t down = rollout_sum(r, false, rs_dependable) - least;
     for (size_t i = 0; i < r->nall && down > 0; i++) {
         struct rs *s = r->all[i];
         if (s == r->new || !s->replicas)
@@ -116,10 +123,10 @@ static bool old_pods_remain(struct rollout *r)
             continue;
         if (r->all[i]->status_replicas > 0)
             return true;
-        _cleanup_objects_ struct object_list pods;
-        informer_by_index(r->c->pods, "controller-uid", r->all[i]->uid, &pods);
+        _cleanup_pods_ struct pod_list pods;
+        pod_cache_by_controller(r->c->control->pods, r->a, r->all[i]->uid, &pods);
         for (size_t p = 0; p < pods.n; p++) {
-            if (!pod_finished(object_tree(r->a, pods.items[p])))
+            if (!facts_finished(pods.items[p]))
                 return true;
         }
     }
@@ -268,22 +275,15 @@ static void on_set(void *ctx, struct object *old, struct object *new)
 }
 
 // Only Recreate waits for pods, and only for their end.
-static void on_pod(void *ctx, struct object *old, struct object *new)
+static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_facts *new)
 {
     struct deployments *c = ctx;
-    _cleanup_arena_ struct arena a = ARENA_INIT;
-    if (!old || (new && !pod_finished(object_tree(&a, new))))
+    if (!old || (new && !facts_finished(new)) || !str_eqc(old->controller_kind, "ReplicaSet"))
         return;
-    const struct value *owners = value_getc(object_metadata(&a, old), "ownerReferences");
-    value_each_item (owners, owner) {
-        if (!value_bool_at(owner, "controller", false) ||
-            !str_eqc(value_str_at(owner, "kind"), "ReplicaSet"))
-            continue;
-        _cleanup_object_ struct object *set =
-            informer_get_ns(c->sets, object_namespace(old), value_str_at(owner, "name"));
-        if (set)
-            enqueue_owner(c, &a, set);
-    }
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    _cleanup_object_ struct object *set = informer_get_ns(c->sets, old->ns, old->controller_name);
+    if (set)
+        enqueue_owner(c, &a, set);
 }
 
 static void *make(struct control *control)
@@ -292,10 +292,8 @@ static void *make(struct control *control)
     c->control = control;
     c->deployments = informers_get(control->informers, KIND("apps", "deployments"));
     c->sets = informers_get(control->informers, KIND("apps", "replicasets"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
     informer_add_index(c->sets, "controller-uid", informer_index_controller);
     informer_add_index(c->sets, "orphans", index_orphans);
-    informer_add_index(c->pods, "controller-uid", informer_index_controller);
     c->events = event_recorder_new(control->client, control->executor, STR("deployment-controller"),
                                    STR_NULL);
     c->queue = work_queue_new(control->executor, "deployment", 5, reconcile, c);
@@ -307,10 +305,10 @@ static void run(void *self)
     struct deployments *c = self;
     c->on_deployment = (struct informer_handler){on_deployment, c, NULL};
     c->on_set = (struct informer_handler){on_set, c, NULL};
-    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_pod = (struct pod_listener){on_pod, c, NULL};
     informer_add_handler(c->deployments, &c->on_deployment);
     informer_add_handler(c->sets, &c->on_set);
-    informer_add_handler(c->pods, &c->on_pod);
+    pod_cache_listen(c->control->pods, &c->on_pod);
 }
 
 static void stop(void *self)
@@ -318,7 +316,7 @@ static void stop(void *self)
     struct deployments *c = self;
     informer_remove_handler(c->deployments, &c->on_deployment);
     informer_remove_handler(c->sets, &c->on_set);
-    informer_remove_handler(c->pods, &c->on_pod);
+    pod_cache_unlisten(c->control->pods, &c->on_pod);
     work_queue_free(c->queue);
     event_recorder_free(c->events);
     free(c);

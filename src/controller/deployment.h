@@ -1,7 +1,7 @@
 // The Deployment controller's parts: deployment.c decides what to do, deployment_sets.c finds,
 // makes and scales ReplicaSets, deployment_status.c counts and reports. Private to them.
 #pragma once
-#include "controller/control.h"
+#include "controller/pod_facts.h"
 
 #define REVISION         "deployment.kubernetes.io/revision"
 #define REVISION_HISTORY "deployment.kubernetes.io/revision-history"
@@ -11,8 +11,9 @@
 
 struct deployments {
     struct control *control;
-    struct informer *deployments, *sets, *pods;
-    struct informer_handler on_deployment, on_set, on_pod;
+    struct informer *deployments, *sets;
+    struct informer_handler on_deployment, on_set;
+    struct pod_listener on_pod;
     struct work_queue *queue;
     struct event_recorder *events;
 };

@@ -22,7 +22,7 @@ struct slice {
 static struct value *endpoint_value(struct arena *a, const struct endpoint *p)
 {
     struct value *v = value_object(a), *addresses = value_array(a), *target = value_object(a);
-    value_push(a, addresses, value_str(a, p->ip));
+    value_push(a, addresses, value_str(a, p->pod->ip));
     value_setc(a, v, "addresses", addresses);
     value_set_at(a, v, "conditions.ready", value_bool(a, p->ready));
     value_set_at(a, v, "conditions.serving", value_bool(a, p->serving));
@@ -30,12 +30,12 @@ static struct value *endpoint_value(struct arena *a, const struct endpoint *p)
     if (p->hostname.n)
         put(a, v, "hostname", p->hostname);
     put(a, target, "kind", STR("Pod"));
-    put(a, target, "namespace", p->ns);
-    put(a, target, "name", p->name);
-    put(a, target, "uid", p->uid);
+    put(a, target, "namespace", p->pod->ns);
+    put(a, target, "name", p->pod->name);
+    put(a, target, "uid", p->pod->uid);
     value_setc(a, v, "targetRef", target);
-    if (p->node.n)
-        put(a, v, "nodeName", p->node);
+    if (p->pod->node.n)
+        put(a, v, "nodeName", p->pod->node);
     return v;
 }
 
@@ -130,7 +130,7 @@ static int write_group(struct service_view *v, struct endpoint_group *g, struct 
     size_t nmine = 0, next = 0;
     int rc = 0;
     for (size_t i = 0; i < g->n; i++)
-        map_set(&wanted, g->items[i].uid, (void *)(i + 1));
+        map_set(&wanted, g->items[i].pod->uid, (void *)(i + 1));
     for (size_t i = 0; i < nslices; i++) {
         if (slices[i].ours_by_ports || !same_ports(value_getc(slices[i].tree, "ports"), g->ports))
             continue;

@@ -22,8 +22,9 @@ struct watched {
 
 struct endpoints {
     struct control *control;
-    struct informer *services, *pods, *endpoints, *slices;
-    struct informer_handler on_service, on_pod, on_endpoints, on_slice;
+    struct informer *services, *endpoints, *slices;
+    struct informer_handler on_service, on_endpoints, on_slice;
+    struct pod_listener on_pod;
     struct work_queue *queue;
     struct expectations expectations;
     struct map selectors; // namespace -> list of watched
@@ -95,8 +96,9 @@ static bool labels_match(const struct value *selector, const struct value *label
 
 // The service's pods.
 
-// The number of a service port at one pod; 0: the pod has no such port.
-static int64_t resolve_port(const struct value *port, const struct value *pod)
+// The number of a service port at one pod; 0: the pod has no such port. Only names need the pod's tree.
+static int64_t resolve_port(struct arena *a, const struct value *port, const struct pod_facts *p,
+                            const struct value **pod)
 {
     const struct value *target = value_getc(port, "targetPort");
     struct str name = value_string(target);
@@ -105,26 +107,29 @@ static int64_t resolve_port(const struct value *port, const struct value *pod)
     if (!name.n)
         return value_int_or(target, 0);
     struct str protocol = value_str_at(port, "protocol");
-    const struct value *containers = value_at(pod, "spec.containers");
+    if (!*pod)
+        *pod = object_tree(a, p->object);
+    const struct value *containers = value_at(*pod, "spec.containers");
     value_each_item (containers, container) {
         const struct value *ports = value_getc(container, "ports");
-        value_each_item (ports, p) {
-            struct str theirs = value_str_at(p, "protocol");
-            if (str_eq(value_str_at(p, "name"), name) &&
+        value_each_item (ports, one) {
+            struct str theirs = value_str_at(one, "protocol");
+            if (str_eq(value_str_at(one, "name"), name) &&
                 str_eq(theirs.n ? theirs : STR("TCP"), protocol.n ? protocol : STR("TCP")))
-                return value_int_at(p, "containerPort", 0);
+                return value_int_at(one, "containerPort", 0);
         }
     }
     return 0;
 }
 
 static struct value *resolve_ports(struct arena *a, const struct value *service,
-                                   const struct value *pod)
+                                   const struct pod_facts *p)
 {
     struct value *out = value_array(a);
+    const struct value *pod = NULL;
     const struct value *ports = value_at(service, "spec.ports");
     value_each_item (ports, port) {
-        int64_t number = resolve_port(port, pod);
+        int64_t number = resolve_port(a, port, p, &pod);
         if (!number)
             continue;
         struct value *one = value_object(a);
@@ -152,38 +157,42 @@ static struct endpoint_group *group_for(struct service_view *v, struct value *po
     return &v->groups[v->ngroups++];
 }
 
-static void collect(struct service_view *v, const struct object_list *pods)
+// Whether two pods resolve to the same ports without a look: no port goes by name.
+static bool ports_by_number(const struct value *service)
+{
+    const struct value *ports = value_at(service, "spec.ports");
+    value_each_item (ports, port) {
+        if (value_string(value_getc(port, "targetPort")).n)
+            return false;
+    }
+    return true;
+}
+
+static void collect(struct service_view *v, const struct pod_list *pods)
 {
     const struct value *selector = value_at(v->service, "spec.selector");
     bool publish = value_bool_at(v->service, "spec.publishNotReadyAddresses", false);
+    bool by_number = ports_by_number(v->service);
     for (size_t i = 0; i < pods->n; i++) {
-        // Labels first: most pods of a namespace belong to other services.
-        if (!labels_match(selector, value_getc(object_metadata(v->a, pods->items[i]), "labels")))
+        const struct pod_facts *p = pods->items[i];
+        if (!p->ip.n || facts_finished(p) || !labels_match(selector, p->labels))
             continue;
-        const struct value *pod = object_tree(v->a, pods->items[i]);
-        struct str ip = value_str_at(pod, "status.podIP");
-        if (!ip.n || pod_finished(pod))
-            continue;
-        struct value *ports = resolve_ports(v->a, v->service, pod);
-        if (!value_len(ports) && value_len(value_at(v->service, "spec.ports")))
-            continue; // it offers none of the ports
-        struct endpoint_group *g = group_for(v, ports, pods->n);
-        struct endpoint *p = &g->items[g->n++];
-        *p = (struct endpoint){
-            .pod = pod,
-            .ns = v->ns,
-            .name = value_str_at(pod, "metadata.name"),
-            .uid = meta_uid(pod),
-            .node = value_str_at(pod, "spec.nodeName"),
-            .ip = ip,
-            .serving = pod_ready(pod),
-            .terminating = meta_deleting(pod),
+        struct endpoint_group *g = by_number && v->ngroups ? &v->groups[0] : NULL;
+        if (!g) {
+            struct value *ports = resolve_ports(v->a, v->service, p);
+            if (!value_len(ports) && value_len(value_at(v->service, "spec.ports")))
+                continue; // it offers none of the ports
+            g = group_for(v, ports, pods->n);
+        }
+        g->items[g->n++] = (struct endpoint){
+            .pod = p,
+            // A pod with a name of its own below the headless service.
+            .hostname = str_eq(p->subdomain, v->name) ? p->hostname : STR_NULL,
+            .serving = p->ready,
+            .terminating = p->deleting,
+            .ready = publish || (p->ready && !p->deleting),
             .published = publish,
         };
-        p->ready = publish || (p->serving && !p->terminating);
-        // A pod with a name of its own below the headless service.
-        if (str_eq(value_str_at(pod, "spec.subdomain"), v->name))
-            p->hostname = value_str_at(pod, "spec.hostname");
     }
 }
 
@@ -215,7 +224,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     _cleanup_object_ struct object *o = informer_get(c->services, key);
     if (!o)
         return service_gone(c, a, key, e);
-    if (!expectation_met(&c->expectations, key, c->slices))
+    if (!expectation_met(&c->expectations, key, informer_revision(c->slices)))
         return RECONCILE_DONE;
     struct service_view v = {.control = c->control, .a = a, .object = o};
     v.service = object_tree(a, o);
@@ -225,8 +234,8 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
         return RECONCILE_DONE;
     v.headless = str_eqc(value_str_at(v.service, "spec.clusterIP"), "None");
     v.owner = owner_reference(a, KIND("", "services"), v.service);
-    _cleanup_objects_ struct object_list pods;
-    informer_list(c->pods, v.ns, &pods);
+    _cleanup_pods_ struct pod_list pods;
+    pod_cache_by_namespace(c->control->pods, a, v.ns, &pods);
     collect(&v, &pods);
     if (endpoint_slices_write(&v, c->slices, &c->expectations, key, e) < 0 ||
         endpoints_write(&v, c->endpoints, e) < 0)
@@ -258,33 +267,23 @@ static void enqueue_matching(struct endpoints *c, struct str ns, const struct va
 }
 
 // Whether anything that an endpoint shows has changed.
-static bool differs(const struct value *old, const struct value *new)
+static bool differs(const struct pod_facts *a, const struct pod_facts *b)
 {
-    static const char *const shown[] = {"status.podIP", "status.phase", "spec.nodeName",
-                                        "metadata.deletionTimestamp"};
-    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-        if (!str_eq(value_str_at(old, shown[i]), value_str_at(new, shown[i])))
-            return true;
-    }
-    return pod_ready(old) != pod_ready(new) ||
-           !value_eq(value_at(old, "metadata.labels"), value_at(new, "metadata.labels"));
+    return !str_eq(a->ip, b->ip) || !str_eq(a->node, b->node) || a->ready != b->ready ||
+           a->deleting != b->deleting || facts_finished(a) != facts_finished(b) ||
+           !str_eq(a->uid, b->uid) ||
+           !(a->labels == b->labels || (a->labels && b->labels && value_eq(a->labels, b->labels)));
 }
 
-static void on_pod(void *ctx, struct object *old, struct object *new)
+static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_facts *new)
 {
     struct endpoints *c = ctx;
-    struct str ns = object_namespace(new ? new : old);
-    if (!map_has(&c->selectors, ns))
+    if (old && new && !differs(old, new))
         return;
-    _cleanup_arena_ struct arena a = ARENA_INIT;
-    const struct value *was = old ? object_tree(&a, old) : NULL;
-    const struct value *now = new ? object_tree(&a, new) : NULL;
-    if (was && now && !differs(was, now))
-        return;
-    if (was)
-        enqueue_matching(c, ns, value_at(was, "metadata.labels"));
-    if (now)
-        enqueue_matching(c, ns, value_at(now, "metadata.labels"));
+    if (old)
+        enqueue_matching(c, old->ns, old->labels);
+    if (new)
+        enqueue_matching(c, new->ns, new->labels);
 }
 
 // Somebody else's change to what we keep: put it right.
@@ -321,7 +320,6 @@ static void *make(struct control *control)
     struct endpoints *c = mem_zalloc(sizeof *c);
     c->control = control;
     c->services = informers_get(control->informers, KIND("", "services"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
     c->endpoints = informers_get(control->informers, KIND("", "endpoints"));
     c->slices = informers_get(control->informers, KIND("discovery.k8s.io", "endpointslices"));
     informer_add_index(c->slices, "service", index_service);
@@ -334,11 +332,11 @@ static void run(void *self)
 {
     struct endpoints *c = self;
     c->on_service = (struct informer_handler){on_service, c, NULL};
-    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_pod = (struct pod_listener){on_pod, c, NULL};
     c->on_endpoints = (struct informer_handler){on_endpoints, c, NULL};
     c->on_slice = (struct informer_handler){on_slice, c, NULL};
     informer_add_handler(c->services, &c->on_service);
-    informer_add_handler(c->pods, &c->on_pod);
+    pod_cache_listen(c->control->pods, &c->on_pod);
     informer_add_handler(c->endpoints, &c->on_endpoints);
     informer_add_handler(c->slices, &c->on_slice);
 }
@@ -347,7 +345,7 @@ static void stop(void *self)
 {
     struct endpoints *c = self;
     informer_remove_handler(c->services, &c->on_service);
-    informer_remove_handler(c->pods, &c->on_pod);
+    pod_cache_unlisten(c->control->pods, &c->on_pod);
     informer_remove_handler(c->endpoints, &c->on_endpoints);
     informer_remove_handler(c->slices, &c->on_slice);
     work_queue_free(c->queue);

@@ -1,12 +1,12 @@
 // What stands behind a Service, worked out once for both of its faces (Endpoints and
 // EndpointSlices). Private to endpoints*.c.
 #pragma once
-#include "controller/control.h"
+#include "controller/pod_facts.h"
 
 // A set of ports that pods of a service agree on, and the pods that do.
 struct endpoint {
-    const struct value *pod;
-    struct str ns, name, uid, node, ip, hostname;
+    const struct pod_facts *pod;
+    struct str hostname; // below a headless service; or STR_NULL
     bool ready, serving, terminating;
     bool published; // service publishes not-ready addresses
 };

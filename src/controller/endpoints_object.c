@@ -8,22 +8,22 @@ enum { MOST = 1000 };
 static int by_ip(const void *pa, const void *pb)
 {
     const struct endpoint *a = pa, *b = pb;
-    int order = str_cmp(a->ip, b->ip);
-    return order ? order : str_cmp(a->uid, b->uid);
+    int order = str_cmp(a->pod->ip, b->pod->ip);
+    return order ? order : str_cmp(a->pod->uid, b->pod->uid);
 }
 
 static struct value *address(struct arena *a, const struct endpoint *p)
 {
     struct value *v = value_object(a), *target = value_object(a);
-    put(a, v, "ip", p->ip);
+    put(a, v, "ip", p->pod->ip);
     if (p->hostname.n)
         put(a, v, "hostname", p->hostname);
-    if (p->node.n)
-        put(a, v, "nodeName", p->node);
+    if (p->pod->node.n)
+        put(a, v, "nodeName", p->pod->node);
     put(a, target, "kind", STR("Pod"));
-    put(a, target, "namespace", p->ns);
-    put(a, target, "name", p->name);
-    put(a, target, "uid", p->uid);
+    put(a, target, "namespace", p->pod->ns);
+    put(a, target, "name", p->pod->name);
+    put(a, target, "uid", p->pod->uid);
     value_setc(a, v, "targetRef", target);
     return v;
 }

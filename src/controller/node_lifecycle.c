@@ -11,8 +11,8 @@
 //     Ready False     node.kubernetes.io/not-ready        NoSchedule, NoExecute
 //     Ready Unknown   node.kubernetes.io/unreachable      NoSchedule, NoExecute
 //     MemoryPressure, DiskPressure, PIDPressure, NetworkUnavailable True, spec.unschedulable:
-//     NoSchedule
-#include "controller/control.h"
+//                                                         NoSchedule
+#include "controller/pod_facts.h"
 
 #define NODE_LEASES "kube-node-lease"
 
@@ -24,7 +24,7 @@ struct seen {
 
 struct lifecycle {
     struct control *control;
-    struct informer *nodes, *leases, *pods;
+    struct informer *nodes, *leases;
     struct informer_handler on_node, on_lease;
     struct work_queue *queue;
     struct event_recorder *events;
@@ -142,13 +142,13 @@ static int mark_unknown(struct lifecycle *c, struct arena *a, struct object *o, 
 // Services must not send to a node that nobody hears from.
 static int mark_pods_not_ready(struct lifecycle *c, struct arena *a, struct str node, struct err *e)
 {
-    _cleanup_objects_ struct object_list pods;
-    informer_by_index(c->pods, "node", node, &pods);
+    _cleanup_pods_ struct pod_list pods;
+    pod_cache_by_node(c->control->pods, a, node, &pods);
     for (size_t i = 0; i < pods.n; i++) {
-        struct value *pod = object_tree(a, pods.items[i]);
-        struct value *ready = condition_find(value_at(pod, "status.conditions"), "Ready");
-        if (!ready || !str_eqc(value_str_at(ready, "status"), "True"))
+        if (!pods.items[i]->ready)
             continue;
+        struct value *pod = object_tree(a, pods.items[i]->object);
+        struct value *ready = condition_find(value_at(pod, "status.conditions"), "Ready");
         put(a, ready, "status", STR("False"));
         put(a, ready, "lastTransitionTime", now_text(c->control, a));
         _cleanup_err_ struct err why = ERR_INIT;
@@ -157,7 +157,8 @@ static int mark_pods_not_ready(struct lifecycle *c, struct arena *a, struct str 
             err_move(e, &why);
             return rc;
         }
-        event_record(c->events, pods.items[i], "Warning", "NodeNotReady", "Node is not ready");
+        event_record(c->events, pods.items[i]->object, "Warning", "NodeNotReady",
+                     "Node is not ready");
     }
     return 0;
 }
@@ -276,8 +277,6 @@ static void *make(struct control *control)
     c->control = control;
     c->nodes = informers_get(control->informers, KIND("", "nodes"));
     c->leases = informers_get(control->informers, KIND("coordination.k8s.io", "leases"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
-    informer_add_index(c->pods, "node", index_node_name);
     pthread_mutex_init(&c->lock, NULL);
     c->events =
         event_recorder_new(control->client, control->executor, STR("node-controller"), STR_NULL);

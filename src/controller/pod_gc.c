@@ -1,14 +1,15 @@
 // Pod garbage: pods bound to a node that no longer exists. Nobody is left to stop them or to
 // confirm that they have stopped, so they are marked failed and removed without grace, forty
 // seconds after the node was found missing (it may only be registering anew).
-#include "controller/control.h"
+#include "controller/pod_facts.h"
 
 #define QUARANTINE (40 * NS_PER_S)
 
 struct pod_gc {
     struct control *control;
-    struct informer *nodes, *pods;
-    struct informer_handler on_node, on_pod;
+    struct informer *nodes;
+    struct informer_handler on_node;
+    struct pod_listener on_pod;
     struct work_queue *queue; // keys: node names
 };
 
@@ -60,10 +61,10 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str no
         err_move(e, &why);
         return RECONCILE_RETRY;
     }
-    _cleanup_objects_ struct object_list pods;
-    informer_by_index(c->pods, "node", node, &pods);
+    _cleanup_pods_ struct pod_list pods;
+    pod_cache_by_node(c->control->pods, a, node, &pods);
     for (size_t i = 0; i < pods.n; i++) {
-        if (remove_pod(c, a, pods.items[i], e) < 0)
+        if (remove_pod(c, a, pods.items[i]->object, e) < 0)
             return RECONCILE_RETRY;
     }
     return RECONCILE_DONE;
@@ -76,20 +77,14 @@ static void on_node(void *ctx, struct object *old, struct object *new)
         work_queue_add_after(c->queue, object_name(old), QUARANTINE);
 }
 
-static void on_pod(void *ctx, struct object *old, struct object *new)
+static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_facts *new)
 {
     struct pod_gc *c = ctx;
-    if (!new || str_find(blob_view(new->json), STR("\"nodeName\"")) < 0)
-        return;
-    if (old && str_find(blob_view(old->json), STR("\"nodeName\"")) >= 0)
+    if (!new || !new->node.n || (old && old->node.n))
         return; // a pod's node never changes
-    _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str node = value_str_at(object_tree(&a, new), "spec.nodeName");
-    if (!node.n)
-        return;
-    _cleanup_object_ struct object *o = informer_get(c->nodes, node);
+    _cleanup_object_ struct object *o = informer_get(c->nodes, new->node);
     if (!o)
-        work_queue_add_after(c->queue, node, QUARANTINE);
+        work_queue_add_after(c->queue, new->node, QUARANTINE);
 }
 
 static void *make(struct control *control)
@@ -97,8 +92,6 @@ static void *make(struct control *control)
     struct pod_gc *c = mem_zalloc(sizeof *c);
     c->control = control;
     c->nodes = informers_get(control->informers, KIND("", "nodes"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
-    informer_add_index(c->pods, "node", index_node_name);
     c->queue = work_queue_new(control->executor, "pod-gc", 1, reconcile, c);
     return c;
 }
@@ -107,16 +100,16 @@ static void run(void *self)
 {
     struct pod_gc *c = self;
     c->on_node = (struct informer_handler){on_node, c, NULL};
-    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_pod = (struct pod_listener){on_pod, c, NULL};
     informer_add_handler(c->nodes, &c->on_node);
-    informer_add_handler(c->pods, &c->on_pod);
+    pod_cache_listen(c->control->pods, &c->on_pod);
 }
 
 static void stop(void *self)
 {
     struct pod_gc *c = self;
     informer_remove_handler(c->nodes, &c->on_node);
-    informer_remove_handler(c->pods, &c->on_pod);
+    pod_cache_unlisten(c->control->pods, &c->on_pod);
     work_queue_free(c->queue);
     free(c);
 }

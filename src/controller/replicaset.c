@@ -10,117 +10,95 @@
 //    does not cost hundreds of calls. At most BURST pods are created or deleted in one reconcile.
 //
 // Which pods go first when there are too many is upstream's order, see pod_rank_cmp.
-#include "controller/control.h"
+#include "controller/pod_facts.h"
 
 enum { BURST = 500 };
 
 struct replicasets {
     struct control *control;
-    struct informer *sets, *pods;
-    struct informer_handler on_set, on_pod;
+    struct informer *sets;
+    struct informer_handler on_set;
+    struct pod_listener on_pod;
     struct work_queue *queue;
     struct event_recorder *events;
     struct expectations expectations;
 };
 
-// What decides the order of deletion, extracted once per pod.
 struct pod_rank {
-    const struct value *tree;
-    bool assigned, ready;
-    int phase;         // Pending 0, Unknown 1, Running 2
-    int64_t cost;      // controller.kubernetes.io/pod-deletion-cost
+    struct pod_facts *pod;
     size_t neighbours; // active pods of the same group on the same node
-    int64_t ready_since, created;
-    int64_t restarts;
 };
 
-// Negative: a is deleted before b. Not assigned before assigned; Pending, Unknown, Running; not
-// ready before ready; cheaper before dearer; doubled up before alone; ready for a shorter time;
-// more restarts; younger before older.
+// Negative: a is deleted before b. Not assigned before assigned; Pending, Unknown, Running; not ready
+// before ready; cheaper before dearer; doubled up before alone; ready for a shorter time; more restarts;
+// younger before older.
 static int pod_rank_cmp(const void *pa, const void *pb)
 {
-    const struct pod_rank *a = pa, *b = pb;
+    const struct pod_facts *a = ((const struct pod_rank *)pa)->pod;
+    const struct pod_facts *b = ((const struct pod_rank *)pb)->pod;
 #define ORDER(x, y)                                                                                \
     if ((x) != (y))                                                                                \
     return (x) < (y) ? -1 : 1
-    ORDER(a->assigned, b->assigned);
+    ORDER(a->node.n > 0, b->node.n > 0);
     ORDER(a->phase, b->phase);
     ORDER(a->ready, b->ready);
-    ORDER(a->cost, b->cost);
-    ORDER(b->neighbours, a->neighbours);
+    ORDER(a->deletion_cost, b->deletion_cost);
+    ORDER(((const struct pod_rank *)pb)->neighbours, ((const struct pod_rank *)pa)->neighbours);
     ORDER(b->ready_since, a->ready_since);
     ORDER(b->restarts, a->restarts);
     ORDER(b->created, a->created);
 #undef ORDER
-    return str_cmp(value_str_at(a->tree, "metadata.name"), value_str_at(b->tree, "metadata.name"));
+    return str_cmp(a->name, b->name);
 }
 
-static void pod_rank(struct pod_rank *r, const struct value *pod)
+static void count_on_nodes(struct replicasets *c, struct arena *a, struct str uid,
+                           struct map *nodes)
 {
-    struct str phase = value_str_at(pod, "status.phase");
-    r->tree = pod;
-    r->assigned = value_str_at(pod, "spec.nodeName").n > 0;
-    r->phase = str_eqc(phase, "Running") ? 2 : str_eqc(phase, "Unknown") ? 1 : 0;
-    r->ready = pod_ready(pod);
-    r->ready_since = pod_ready_since(pod);
-    r->created = time_at(pod, "metadata.creationTimestamp");
-    str_to_i64(value_string(value_get(value_at(pod, "metadata.annotations"),
-                                      STR("controller.kubernetes.io/pod-deletion-cost"))),
-               &r->cost);
-    const struct value *statuses = value_at(pod, "status.containerStatuses");
-    value_each_item (statuses, s) {
-        int64_t n = value_int_at(s, "restartCount", 0);
-        if (n > r->restarts)
-            r->restarts = n;
+    _cleanup_pods_ struct pod_list pods;
+    pod_cache_by_controller(c->control->pods, a, uid, &pods);
+    for (size_t i = 0; i < pods.n; i++) {
+        const struct pod_facts *p = pods.items[i];
+        if (p->node.n && facts_active(p))
+            map_set(nodes, p->node, (void *)((uintptr_t)map_get(nodes, p->node) + 1));
     }
 }
 
-// Nodes and how many active pods of the set's group each has. The group: the pods of all
-// ReplicaSets that have the same controller, or of this one alone.
+// Nodes and how many active pods of the set's group each has. The group: the pods of all ReplicaSets that have
+// the same controller, or of this one alone.
 static void count_neighbours(struct replicasets *c, struct arena *a, const struct value *set,
                              struct map *nodes)
 {
     const struct value *ref = controller_ref(set);
-    _cleanup_objects_ struct object_list sets = {0};
-    struct str own = meta_uid(set);
-    if (ref)
-        informer_by_index(c->sets, "controller-uid", value_str_at(ref, "uid"), &sets);
-    for (size_t i = 0; i <= sets.n; i++) {
-        struct str uid = i < sets.n ? value_str_at(object_metadata(a, sets.items[i]), "uid") : own;
-        if (i < sets.n && str_eq(uid, own))
-            continue;
-        _cleanup_objects_ struct object_list pods = {0};
-        informer_by_index(c->pods, "controller-uid", uid, &pods);
-        for (size_t p = 0; p < pods.n; p++) {
-            const struct value *pod = object_tree(a, pods.items[p]);
-            struct str node = value_str_at(pod, "spec.nodeName");
-            if (node.n && pod_active(pod))
-                map_set(nodes, node, (void *)((uintptr_t)map_get(nodes, node) + 1));
-        }
+    if (!ref) {
+        count_on_nodes(c, a, meta_uid(set), nodes);
+        return;
     }
+    _cleanup_objects_ struct object_list sets;
+    informer_by_index(c->sets, "controller-uid", value_str_at(ref, "uid"), &sets);
+    for (size_t i = 0; i < sets.n; i++)
+        count_on_nodes(c, a, value_str_at(object_metadata(a, sets.items[i]), "uid"), nodes);
 }
 
 static int delete_pods(struct replicasets *c, struct arena *a, struct str key,
                        struct object *set_object, const struct value *set,
-                       const struct value **active, size_t n, size_t count, struct err *e)
+                       struct pod_facts **active, size_t n, size_t count, struct err *e)
 {
     struct pod_rank *ranks = arena_array(a, struct pod_rank, n);
     struct map nodes = MAP_INIT;
     if (count < n)
         count_neighbours(c, a, set, &nodes);
-    for (size_t i = 0; i < n; i++) {
-        pod_rank(&ranks[i], active[i]);
-        ranks[i].neighbours = (uintptr_t)map_get(&nodes, value_str_at(active[i], "spec.nodeName"));
-    }
+    for (size_t i = 0; i < n; i++)
+        ranks[i] = (struct pod_rank){active[i], (uintptr_t)map_get(&nodes, active[i]->node)};
     map_done(&nodes);
     qsort(ranks, n, sizeof *ranks, pod_rank_cmp);
     int result = 0;
     for (size_t i = 0; i < count; i++) {
-        struct str name = value_str_at(ranks[i].tree, "metadata.name");
+        struct str name = ranks[i].pod->name;
+        const struct value *tree = object_tree(a, ranks[i].pod->object);
         _cleanup_err_ struct err why = ERR_INIT;
         uint64_t revision = 0;
-        int rc = delete_with_uid(c->control, KIND("", "pods"), ranks[i].tree, PROPAGATION_DEFAULT,
-                                 -1, &revision, &why);
+        int rc = delete_with_uid(c->control, KIND("", "pods"), tree, PROPAGATION_DEFAULT, -1,
+                                 &revision, &why);
         expect_revision(&c->expectations, key, revision);
         if (rc == 0) {
             event_record(c->events, set_object, "Normal", "SuccessfulDelete", "Deleted pod: %.*s",
@@ -205,7 +183,16 @@ struct counts {
     uint64_t wait; // until the next pod becomes available by time alone; 0: none
 };
 
-static void count_pods(struct replicasets *c, const struct value *set, const struct value **active,
+static bool has_labels(const struct value *have, const struct value *want)
+{
+    value_each_field (want, f) {
+        if (!str_eq(value_string(value_get(have, f->key)), value_string(f->value)))
+            return false;
+    }
+    return true;
+}
+
+static void count_pods(struct replicasets *c, const struct value *set, struct pod_facts **active,
                        size_t n, struct counts *ret)
 {
     int64_t min_ready = value_int_at(set, "spec.minReadySeconds", 0),
@@ -213,15 +200,10 @@ static void count_pods(struct replicasets *c, const struct value *set, const str
     const struct value *labels = value_at(set, "spec.template.metadata.labels");
     *ret = (struct counts){.replicas = (int64_t)n};
     for (size_t i = 0; i < n; i++) {
-        const struct value *have = value_at(active[i], "metadata.labels");
         uint64_t wait;
-        bool all = true;
-        value_each_field (labels, want)
-            all =
-                all && str_eq(value_string(value_get(have, want->key)), value_string(want->value));
-        ret->labelled += all;
-        ret->ready += pod_ready(active[i]);
-        ret->available += pod_available(active[i], min_ready, now, &wait);
+        ret->labelled += has_labels(active[i]->labels, labels);
+        ret->ready += active[i]->ready;
+        ret->available += facts_available(active[i], min_ready, now, &wait);
         if (wait && (!ret->wait || wait < ret->wait))
             ret->wait = wait;
     }
@@ -247,6 +229,57 @@ static int write_status(struct replicasets *c, struct arena *a, struct value *se
     return client_update_status(c->control->client, KIND("apps", "replicasets"), set, NULL, e);
 }
 
+// The active pods of the set: its own that match (others are released), and orphans that do (adopted; they count
+// once the cache shows them as ours).
+static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
+                      const struct value *set, const struct selector *selector,
+                      struct pod_list *owned, struct pod_facts ***ret_active, size_t *ret_n,
+                      struct err *e)
+{
+    const struct kind *sets = KIND("apps", "replicasets"), *pods = KIND("", "pods");
+    _cleanup_pods_ struct pod_list orphans = {0};
+    size_t n = 0;
+    int rc = 0;
+    pod_cache_by_controller(c->control->pods, a, meta_uid(set), owned);
+    struct pod_facts **active = arena_array(a, struct pod_facts *, owned->n + 1);
+    for (size_t i = 0; i < owned->n; i++) {
+        struct pod_facts *p = owned->items[i];
+        if (selector_matches(selector, p->labels)) {
+            if (facts_active(p))
+                active[n++] = p;
+        } else if (!meta_deleting(set)) {
+            rc = release_object(c->control, a, pods, object_tree(a, p->object), meta_uid(set), e);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    if (!meta_deleting(set))
+        pod_cache_orphans(c->control->pods, a, value_str_at(set, "metadata.namespace"), &orphans);
+    bool checked = false;
+    for (size_t i = 0; i < orphans.n; i++) {
+        struct pod_facts *p = orphans.items[i];
+        if (!facts_active(p) || !selector_matches(selector, p->labels))
+            continue;
+        if (!checked && (rc = may_adopt(c->control, a, sets, set, e)) < 0)
+            return rc;
+        checked = true;
+        _cleanup_object_ struct object *adopted = NULL;
+        _cleanup_err_ struct err why = ERR_INIT;
+        rc =
+            adopt_object(c->control, a, pods, sets, set, object_tree(a, p->object), &adopted, &why);
+        if (rc == 0) {
+            expect_revision(&c->expectations, key, adopted->revision);
+        } else if (!err_is(&why, ERR_NOT_FOUND) && !err_is(&why, ERR_CONFLICT) &&
+                   !err_is(&why, ERR_INVALID)) {
+            err_move(e, &why);
+            return rc;
+        }
+    }
+    *ret_active = active;
+    *ret_n = n;
+    return 0;
+}
+
 static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str key,
                                        uint64_t *after_ns, struct err *e)
 {
@@ -256,23 +289,21 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
         expectation_forget(&c->expectations, key);
         return RECONCILE_DONE;
     }
-    if (!expectation_met(&c->expectations, key, c->pods))
+    uint64_t applied = pod_cache_revision(c->control->pods);
+    if (!expectation_met(&c->expectations, key, applied))
         return RECONCILE_DONE; // the pod's event will bring us back
     struct value *set = object_tree(a, o);
     struct selector *selector;
     if (selector_from_value(a, value_at(set, "spec.selector"), &selector, e) < 0)
         return RECONCILE_RETRY;
 
-    struct claimed *pods;
-    size_t npods, n = 0;
-    if (claim_objects(c->control, a, c->pods, KIND("apps", "replicasets"), set, selector, &pods,
-                      &npods, e) < 0)
+    _cleanup_pods_ struct pod_list owned = {0};
+    struct pod_facts **active = NULL;
+    size_t n = 0;
+    if (claim_pods(c, a, key, set, selector, &owned, &active, &n, e) < 0)
         return RECONCILE_RETRY;
-    const struct value **active = arena_array(a, const struct value *, npods + 1);
-    for (size_t i = 0; i < npods; i++) {
-        if (pod_active(pods[i].tree))
-            active[n++] = pods[i].tree;
-    }
+    if (!expectation_met(&c->expectations, key, applied))
+        return RECONCILE_DONE; // adopted some: they come as events
 
     _cleanup_err_ struct err failure = ERR_INIT;
     int64_t want = value_int_at(set, "spec.replicas", 1), diff = (int64_t)n - want;
@@ -283,9 +314,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
 
     struct counts counts;
     count_pods(c, set, active, n, &counts);
-    int rc = write_status(c, a, set, &counts, conditions(c, a, set, diff, &failure), e);
-    claimed_done(pods, npods);
-    if (rc < 0)
+    if (write_status(c, a, set, &counts, conditions(c, a, set, diff, &failure), e) < 0)
         return RECONCILE_RETRY;
     if (failure.reason) {
         err_move(e, &failure);
@@ -307,37 +336,33 @@ static void on_set(void *ctx, struct object *old, struct object *new)
 }
 
 // The set named by the pod's controller reference.
-static bool enqueue_owner(struct replicasets *c, struct arena *a, const struct object *pod)
+static void enqueue_owner(struct replicasets *c, const struct pod_facts *p)
 {
-    const struct value *owners = value_getc(object_metadata(a, pod), "ownerReferences");
-    value_each_item (owners, owner) {
-        if (!value_bool_at(owner, "controller", false))
-            continue;
-        struct str ns = object_namespace(pod), name = value_str_at(owner, "name");
-        if (str_eqc(value_str_at(owner, "kind"), "ReplicaSet"))
-            work_queue_add(c->queue, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)));
-        return true;
-    }
-    return false;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    if (str_eqc(p->controller_kind, "ReplicaSet"))
+        work_queue_add(c->queue,
+                       arena_printf(&a, "%.*s/%.*s", STR_ARG(p->ns), STR_ARG(p->controller_name)));
 }
 
-static void on_pod(void *ctx, struct object *old, struct object *new)
+static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_facts *new)
 {
     struct replicasets *c = ctx;
-    _cleanup_arena_ struct arena a = ARENA_INIT;
-    if (old)
-        enqueue_owner(c, &a, old);
-    if (!new || enqueue_owner(c, &a, new))
+    if (old && !(new &&str_eq(old->controller, new->controller)))
+        enqueue_owner(c, old);
+    if (!new)
+        return;
+    enqueue_owner(c, new);
+    if (new->controller.n || !new->labels)
         return;
     // An orphan: every set that would take it.
-    const struct value *labels = value_getc(object_metadata(&a, new), "labels");
+    _cleanup_arena_ struct arena a = ARENA_INIT;
     _cleanup_objects_ struct object_list sets;
-    informer_list(c->sets, object_namespace(new), &sets);
-    for (size_t i = 0; i < sets.n && value_len(labels); i++) {
+    informer_list(c->sets, new->ns, &sets);
+    for (size_t i = 0; i < sets.n; i++) {
         struct selector *selector;
         struct value *set = object_tree(&a, sets.items[i]);
         if (selector_from_value(&a, value_at(set, "spec.selector"), &selector, NULL) == 0 &&
-            !selector_empty(selector) && selector_matches(selector, labels))
+            !selector_empty(selector) && selector_matches(selector, new->labels))
             enqueue_object(c->queue, sets.items[i]);
     }
 }
@@ -347,10 +372,7 @@ static void *make(struct control *control)
     struct replicasets *c = mem_zalloc(sizeof *c);
     c->control = control;
     c->sets = informers_get(control->informers, KIND("apps", "replicasets"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
     informer_add_index(c->sets, "controller-uid", informer_index_controller);
-    informer_add_index(c->pods, "controller-uid", informer_index_controller);
-    informer_add_index(c->pods, "orphans", index_orphans);
     expectations_init(&c->expectations);
     c->events = event_recorder_new(control->client, control->executor, STR("replicaset-controller"),
                                    STR_NULL);
@@ -362,16 +384,16 @@ static void run(void *self)
 {
     struct replicasets *c = self;
     c->on_set = (struct informer_handler){on_set, c, NULL};
-    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_pod = (struct pod_listener){on_pod, c, NULL};
     informer_add_handler(c->sets, &c->on_set);
-    informer_add_handler(c->pods, &c->on_pod);
+    pod_cache_listen(c->control->pods, &c->on_pod);
 }
 
 static void stop(void *self)
 {
     struct replicasets *c = self;
     informer_remove_handler(c->sets, &c->on_set);
-    informer_remove_handler(c->pods, &c->on_pod);
+    pod_cache_unlisten(c->control->pods, &c->on_pod);
     work_queue_free(c->queue);
     event_recorder_free(c->events);
     expectations_done(&c->expectations);

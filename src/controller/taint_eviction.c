@@ -2,12 +2,13 @@
 // tolerate only for a while (tolerationSeconds). The pods' own deadlines are timers in the work
 // queue; a taint that goes in time cancels nothing but is simply not there any more when the timer
 // fires.
-#include "controller/control.h"
+#include "controller/pod_facts.h"
 
 struct eviction {
     struct control *control;
-    struct informer *nodes, *pods;
-    struct informer_handler on_node, on_pod;
+    struct informer *nodes;
+    struct informer_handler on_node;
+    struct pod_listener on_pod;
     struct work_queue *queue;
     struct event_recorder *events;
     // Taints that carry no time count from when they were first seen.
@@ -113,14 +114,16 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
                                        uint64_t *after_ns, struct err *e)
 {
     struct eviction *c = ctx;
-    _cleanup_object_ struct object *o = informer_get(c->pods, key);
-    if (!o)
+    struct pod_facts *facts = pod_cache_get(c->control->pods, key);
+    if (!facts)
+        return RECONCILE_DONE;
+    _cleanup_object_ struct object *o = object_ref(facts->object);
+    _cleanup_object_ struct object *node_object = informer_get(c->nodes, facts->node);
+    bool deleting = facts->deleting;
+    pod_facts_unref(facts);
+    if (!node_object || deleting)
         return RECONCILE_DONE;
     struct value *pod = object_tree(a, o);
-    _cleanup_object_ struct object *node_object =
-        informer_get(c->nodes, value_str_at(pod, "spec.nodeName"));
-    if (!node_object || meta_deleting(pod))
-        return RECONCILE_DONE;
     const struct value *node = object_tree(a, node_object), *taints = value_at(node, "spec.taints");
     int64_t due = INT64_MAX, now = env_now(c->control->env);
     value_each_item (taints, taint) {
@@ -172,32 +175,23 @@ static void on_node(void *ctx, struct object *old, struct object *new)
         taint_since(c, &a, node, taint);
     if (!value_len(now))
         return;
-    _cleanup_objects_ struct object_list pods;
-    informer_by_index(c->pods, "node", object_name(new), &pods);
+    _cleanup_pods_ struct pod_list pods;
+    pod_cache_by_node(c->control->pods, &a, object_name(new), &pods);
     for (size_t i = 0; i < pods.n; i++)
-        enqueue_object(c->queue, pods.items[i]);
+        work_queue_add(c->queue, pods.items[i]->key);
 }
 
-// A pod that arrives on a node, or whose tolerations have changed.
-static void on_pod(void *ctx, struct object *old, struct object *new)
+// A pod that arrives on a node with such taints, or is changed there (its tolerations may be).
+static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_facts *new)
 {
     struct eviction *c = ctx;
-    if (!new)
+    (void)old;
+    if (!new || !new->node.n || new->deleting)
         return;
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    const struct value *now = value_getc(object_tree(&a, new), "spec");
-    struct str node = value_str_at(now, "nodeName");
-    if (!node.n)
-        return;
-    if (old) {
-        const struct value *was = value_getc(object_tree(&a, old), "spec");
-        if (str_eq(value_str_at(was, "nodeName"), node) &&
-            value_len(value_getc(was, "tolerations")) == value_len(value_getc(now, "tolerations")))
-            return;
-    }
-    _cleanup_object_ struct object *o = informer_get(c->nodes, node);
+    _cleanup_object_ struct object *o = informer_get(c->nodes, new->node);
     if (o && value_len(no_execute(&a, o)))
-        enqueue_object(c->queue, new);
+        work_queue_add(c->queue, new->key);
 }
 
 static void *make(struct control *control)
@@ -205,8 +199,6 @@ static void *make(struct control *control)
     struct eviction *c = mem_zalloc(sizeof *c);
     c->control = control;
     c->nodes = informers_get(control->informers, KIND("", "nodes"));
-    c->pods = informers_get(control->informers, KIND("", "pods"));
-    informer_add_index(c->pods, "node", index_node_name);
     pthread_mutex_init(&c->lock, NULL);
     c->events = event_recorder_new(control->client, control->executor,
                                    STR("taint-eviction-controller"), STR_NULL);
@@ -218,16 +210,16 @@ static void run(void *self)
 {
     struct eviction *c = self;
     c->on_node = (struct informer_handler){on_node, c, NULL};
-    c->on_pod = (struct informer_handler){on_pod, c, NULL};
+    c->on_pod = (struct pod_listener){on_pod, c, NULL};
     informer_add_handler(c->nodes, &c->on_node);
-    informer_add_handler(c->pods, &c->on_pod);
+    pod_cache_listen(c->control->pods, &c->on_pod);
 }
 
 static void stop(void *self)
 {
     struct eviction *c = self;
     informer_remove_handler(c->nodes, &c->on_node);
-    informer_remove_handler(c->pods, &c->on_pod);
+    pod_cache_unlisten(c->control->pods, &c->on_pod);
     work_queue_free(c->queue);
     event_recorder_free(c->events);
     map_each (&c->first_seen, s)

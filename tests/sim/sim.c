@@ -2,6 +2,7 @@
 // its lease, reports Ready, starts what is bound to it and confirms deletions.
 #include "sim/sim.h"
 #include "inprocess.h"
+#include <ftw.h>
 #include <stdio.h>
 
 struct hollow_node {
@@ -238,6 +239,15 @@ struct sim *sim_new(const struct sim_options *opt)
         .version = STR("v1.34.0+coracle"),
     };
     _cleanup_err_ struct err e = ERR_INIT;
+    if (opt->pki) {
+        snprintf(s->pki_dir, sizeof s->pki_dir, "/tmp/sim-pki-XXXXXX");
+        assert_non_null(mkdtemp(s->pki_dir));
+        struct pki_options pki = {.dir = s->pki_dir,
+                                  .service_ip = STR("10.96.0.1"),
+                                  .cluster_domain = STR("cluster.local")};
+        MUST(e, pki_open(s->env, &pki, &s->pki, &e));
+        server.pki = s->pki;
+    }
     MUST(e, apiserver_new(&server, &s->server, &e));
     static const char *const groups[] = {"system:masters"};
     s->client = inprocess_client_new(s->server, s->env, "sim", "sim", groups, 1);
@@ -262,6 +272,12 @@ struct sim *sim_new(const struct sim_options *opt)
     return s;
 }
 
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st, (void)kind, (void)ftw;
+    return remove(path);
+}
+
 void sim_free(struct sim *s)
 {
     scheduler_stop(s->scheduler);
@@ -278,6 +294,10 @@ void sim_free(struct sim *s)
     client_free(s->client);
     loop_free(s->loop); // before the server: what the watch cache has posted to it still runs
     apiserver_free(s->server);
+    if (s->pki) {
+        pki_free(s->pki);
+        nftw(s->pki_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    }
     store_close(s->store);
     if (s->env != env_system())
         env_sim_free(s->env);

@@ -3,6 +3,7 @@
 // order of events, from one seed: what fails, fails again with CORACLE_SEED=n.
 #pragma once
 #include "apiserver/apiserver.h"
+#include "apiserver/auth.h"
 #include "base/time.h"
 #include "client/informer.h"
 #include "controller/controllers.h"
@@ -18,6 +19,8 @@ struct sim {
     struct env *env;
     struct loop *loop;
     struct store *store;
+    struct pki *pki;
+    char pki_dir[64];
     struct apiserver *server;
     struct client *client; // as system:masters
     struct informers *informers;
@@ -38,6 +41,7 @@ struct sim_options {
     bool no_controllers, no_scheduler;
     // Not a simulation: real time, and reconciles on so many threads (for ThreadSanitizer).
     unsigned threads;
+    bool pki; // keys for ServiceAccount tokens (in a temporary directory)
 };
 struct sim *sim_new(const struct sim_options *opt); // NULL: defaults
 void sim_free(struct sim *s);

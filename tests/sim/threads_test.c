@@ -67,7 +67,8 @@ static void test_storm(void **state)
     patch_all(s,
               "spec: {replicas: 6, template: {spec: {containers: [{name: c, image: 'web:2'}]}}}");
     assert_true(sim_until(s, 60, all_rolled_out, NULL));
-    assert_true(sim_until(s, 60, pods_exactly, &(size_t){DEPLOYMENTS * 6})); // none too many remains
+    assert_true(
+        sim_until(s, 60, pods_exactly, &(size_t){DEPLOYMENTS * 6})); // none too many remains
     for (int i = 0; i < DEPLOYMENTS; i++) {
         char name[16];
         snprintf(name, sizeof name, "d%d", i);
