@@ -32,11 +32,10 @@ struct subresource {
 };
 
 enum kind_flags {
-    // Has /status: main writes ignore status, status writes ignore spec.
     KIND_NAMESPACED = 1,
-    KIND_STATUS = 2,
-    KIND_GENERATION = 4,            // metadata.generation is counted (spec changes)
-    KIND_VIRTUAL = 8,               // not stored: reviews, bindings, componentstatuses
+    KIND_STATUS = 2,     // has /status: main writes ignore status, status writes ignore spec
+    KIND_GENERATION = 4, // metadata.generation is counted (spec changes)
+    KIND_VIRTUAL = 8,    // not stored: reviews, bindings, componentstatuses
     KIND_UNCONDITIONAL_UPDATE = 16, // PUT without resourceVersion is allowed
     KIND_CREATE_ON_UPDATE = 32,     // PUT of a missing object creates it
     KIND_CUSTOM = 64,               // from a CRD
