@@ -23,6 +23,8 @@
 #define CACHE_MAX       4096 // answers
 #define CONNECTIONS_MAX 128
 #define TCP_IDLE_NS     (30 * NS_PER_S)
+#define ACCEPT_PAUSE_NS (1 * NS_PER_S) // when descriptors have run out
+#define DNS_TRUNCATED   2              // TC, in the third byte
 
 struct cached {
     size_t n;
@@ -34,6 +36,7 @@ struct dns_server {
     struct dns_zone *zone;
     struct dns_forwarder *forwarder;
     struct loop_fd udp, tcp;
+    struct loop_timer accept_again;
     struct map cache; // "name type" -> struct cached
     struct arena scratch;
     struct list connections;
@@ -192,7 +195,7 @@ static bool from_cache(struct dns_server *s, const struct dns_question *q, size_
 static void to_cache(struct dns_server *s, const struct dns_question *q, size_t n)
 {
     char key[DNS_NAME_MAX + 8];
-    if (n > DNS_UDP_PLAIN)
+    if (n > DNS_UDP_PLAIN || s->out[2] & DNS_TRUNCATED)
         return;
     if (s->cache.n >= CACHE_MAX)
         cache_clear(s);
@@ -399,6 +402,7 @@ static void on_connection(struct loop_fd *fd, unsigned ready)
         return;
     }
     loop_timer_in(c->s->loop, &c->idle, TCP_IDLE_NS);
+    c->waiting++; // an answer given at once must not free the connection under our hands
     if (ready & LOOP_READ) {
         ssize_t n = recv(c->fd.fd, c->in + c->n, sizeof c->in - c->n, 0);
         if (n > 0) {
@@ -410,8 +414,16 @@ static void on_connection(struct loop_fd *fd, unsigned ready)
     } else if (ready & LOOP_HUP) {
         alive = false;
     }
-    if (!alive || !connection_flush(c))
+    alive = alive && !c->closed && connection_flush(c);
+    c->waiting--;
+    if (!alive)
         connection_close(c);
+}
+
+static void on_accept_again(struct loop_timer *t)
+{
+    struct dns_server *s = container_of(t, struct dns_server, accept_again);
+    loop_fd_set(s->loop, &s->tcp, LOOP_READ);
 }
 
 static void on_accept(struct loop_fd *fd, unsigned ready)
@@ -419,8 +431,13 @@ static void on_accept(struct loop_fd *fd, unsigned ready)
     (void)ready;
     struct dns_server *s = container_of(fd, struct dns_server, tcp);
     int accepted = accept4(s->tcp.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0)
+    if (accepted < 0) {
+        if (errno == EMFILE || errno == ENFILE) { // the listener stays readable: look away a while
+            loop_fd_set(s->loop, &s->tcp, 0);
+            loop_timer_in(s->loop, &s->accept_again, ACCEPT_PAUSE_NS);
+        }
         return;
+    }
     struct connection *c = mem_zalloc(sizeof *c);
     c->s = s;
     c->fd.fn = on_connection;
@@ -441,10 +458,14 @@ static void on_accept(struct loop_fd *fd, unsigned ready)
 static int listen_on(struct dns_server *s, struct loop_fd *f, int type,
                      const struct sockaddr_in *at, struct str text, struct err *e)
 {
+    static const int receive_buffer = 1 << 20;
     int one = 1, fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r = 0;
     if (fd < 0)
         return err_errno(e, errno, "opening a DNS socket");
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (type == SOCK_STREAM) // a UDP port must have one owner
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    else // what comes in bursts waits for the loop
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer, sizeof receive_buffer);
     if (bind(fd, (const struct sockaddr *)at, sizeof *at) < 0 ||
         (type == SOCK_STREAM && listen(fd, 128) < 0))
         r = err_errno(e, errno, "the cluster's DNS server cannot listen on %.*s", STR_ARG(text));
@@ -485,6 +506,7 @@ int dns_server_new(struct loop *l, const struct dns_server_options *opt, struct 
     s->udp.fd = s->tcp.fd = -1;
     s->udp.fn = on_udp;
     s->tcp.fn = on_accept;
+    s->accept_again.fn = on_accept_again;
     list_init(&s->connections);
     list_init(&s->queries);
     s->zone = dns_zone_new(opt->informers, opt->cluster_domain, cache_clear, s);
@@ -510,6 +532,7 @@ void dns_server_free(struct dns_server *s)
             loop_fd_remove(s->loop, sockets[i]);
             close(sockets[i]->fd);
         }
+    loop_timer_cancel(s->loop, &s->accept_again);
     dns_forwarder_free(s->forwarder);
     while (!list_empty(&s->queries))
         query_free(container_of(s->queries.next, struct query, link));

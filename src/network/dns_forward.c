@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SERVERS_MAX   3
@@ -14,6 +15,8 @@
 
 struct dns_forwarder {
     struct loop *loop;
+    char *path, *own;
+    struct stat read; // the file as it was when the servers were read
     struct sockaddr_in servers[SERVERS_MAX];
     size_t nservers;
     struct list calls;
@@ -38,12 +41,21 @@ struct call {
     size_t in_n;
 };
 
-static void load_servers(struct dns_forwarder *f, const char *path, struct str own)
+// The file is looked at before each query (a microsecond): it changes when the machine moves to
+// another network.
+static void load_servers(struct dns_forwarder *f)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct str text;
-    if (file_read_all(&a, path, RESOLV_MAX, &text, NULL) < 0)
-        return;
+    struct stat now;
+    if (stat(f->path, &now) < 0 ||
+        (now.st_ino == f->read.st_ino && now.st_size == f->read.st_size &&
+         now.st_mtim.tv_sec == f->read.st_mtim.tv_sec &&
+         now.st_mtim.tv_nsec == f->read.st_mtim.tv_nsec) ||
+        file_read_all(&a, f->path, RESOLV_MAX, &text, NULL) < 0)
+        return; // what was read last holds
+    f->read = now;
+    f->nservers = 0;
     while (text.p && f->nservers < SERVERS_MAX) {
         struct str rest = str_trim(str_cut(&text, '\n'));
         for (size_t i = 0; i < rest.n; i++)
@@ -54,7 +66,8 @@ static void load_servers(struct dns_forwarder *f, const char *path, struct str o
         struct str address = str_trim(rest);
         struct sockaddr_in *s = &f->servers[f->nservers];
         *s = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(53)};
-        if (!str_eq(address, own) && inet_pton(AF_INET, arena_cstr(&a, address), &s->sin_addr) == 1)
+        if (!str_eqc(address, f->own) &&
+            inet_pton(AF_INET, arena_cstr(&a, address), &s->sin_addr) == 1)
             f->nservers++;
     }
 }
@@ -63,8 +76,10 @@ struct dns_forwarder *dns_forwarder_new(struct loop *l, const char *resolv_conf,
 {
     struct dns_forwarder *f = mem_zalloc(sizeof *f);
     f->loop = l;
+    f->path = mem_cstr(str_of(resolv_conf));
+    f->own = mem_cstr(own);
     list_init(&f->calls);
-    load_servers(f, resolv_conf, own);
+    load_servers(f);
     return f;
 }
 
@@ -94,6 +109,8 @@ void dns_forwarder_free(struct dns_forwarder *f)
         return;
     while (!list_empty(&f->calls))
         call_free(container_of(f->calls.next, struct call, link));
+    free(f->path);
+    free(f->own);
     free(f);
 }
 
@@ -229,6 +246,7 @@ void dns_forward(struct dns_forwarder *f, const uint8_t *query, size_t n, bool t
         done(ctx, NULL, 0);
         return;
     }
+    load_servers(f);
     struct call *c = mem_zalloc(sizeof *c);
     c->f = f;
     c->tcp = tcp;

@@ -5,7 +5,7 @@
 #include "wire/loop.h"
 
 struct dns_forwarder;
-// Servers are read from a resolv.conf; `own` (our address) is left out, lest we ask ourselves.
+// Servers are read from a resolv.conf, again when it changes; `own` (our address) is left out, lest we ask ourselves.
 struct dns_forwarder *dns_forwarder_new(struct loop *l, const char *resolv_conf, struct str own);
 void dns_forwarder_free(struct dns_forwarder *f); // calls in flight end without done
 // Sends the message (its id is replaced) and gives the response, with the original id, to done; n 0: nobody answered.

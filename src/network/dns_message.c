@@ -6,6 +6,7 @@
 #define HEADER     12
 #define NAMES_MAX  64 // remembered for compression
 #define EDNS_BYTES 11
+#define TEXT_MAX   (DNS_NAME_MAX - 2) // of a name in dots: its wire form has two bytes more
 
 enum { FLAG_QR = 0x8000, FLAG_AA = 0x0400, FLAG_TC = 0x0200, FLAG_RD = 0x0100, FLAG_RA = 0x0080 };
 
@@ -44,7 +45,8 @@ static size_t read_name(const uint8_t *p, size_t n, size_t at, char *out, uint8_
             return 0;
         if (label == 0)
             break;
-        if (length + label + 1 > DNS_NAME_MAX)
+        // A dot within a label could not be told from one between labels.
+        if (length + (length > 0) + label > TEXT_MAX || memchr(p + at + 1, '.', label))
             return 0;
         if (length > 0)
             out[length++] = '.';
@@ -186,7 +188,7 @@ static void write_name(struct writer *w, struct str name)
 
 static void write_data(struct writer *w, const struct dns_record *r)
 {
-    if (r->raw) {
+    if (r->raw) { // AAAA, TXT
         write_bytes(w, r->raw, r->raw_n);
         return;
     }

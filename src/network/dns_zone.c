@@ -384,7 +384,10 @@ enum dns_zone_result dns_zone_resolve(struct dns_zone *z, struct arena *a, struc
                 return DNS_ZONE_FOREIGN;
             break;
         }
-        struct str target = resolve_inside(&l, labels, split(inside, labels));
+        size_t count = split(inside, labels);
+        if (count == 0 && inside.n > 0)
+            break; // more labels than any name of the zone has
+        struct str target = resolve_inside(&l, labels, count);
         if (!target.n)
             break;
         l.exists = true;
