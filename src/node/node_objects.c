@@ -6,6 +6,7 @@
 // all. Without an ADDED by then the object does not exist (it may have gone while the watch was
 // broken).
 #include "node/node_objects.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/thread.h"
 #include "base/time.h"
@@ -104,6 +105,8 @@ static void on_end(void *ctx, const struct err *e)
 {
     struct entry *n = ctx;
     n->watch = NULL;
+    if (e && n->delay < RETRY_FIRST) // once per trouble
+        log_warn("node", "watch failed object=%s error=\"%s\"", n->key, e->message);
     // A watch that the server closed in the ordinary way goes on at once; failures wait.
     n->delay = !e ? NS_PER_MS : n->delay < RETRY_FIRST ? RETRY_FIRST : n->delay * 2;
     if (n->delay > RETRY_MAX)
@@ -119,6 +122,7 @@ static void watch_start(struct entry *n)
         .verb = VERB_WATCH,
         .kind = kind_of(n->resource),
         .ns = n->ns,
+        .name = n->name, // for the authoriser, which permits single objects only
         .field_selector = arena_printf(&a, "metadata.name=%.*s", STR_ARG(n->name)),
         .allow_bookmarks = true,
         .send_initial_events = true,
