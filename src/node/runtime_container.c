@@ -340,8 +340,12 @@ int oci_container_remove(struct runtime *base, struct str id, struct err *e)
     struct oci_entry *c = map_del(&r->containers, id);
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
-    if (c)
+    if (c) {
+        // The runtime has done so, except where its start failed half-way: crun then forgets the
+        // container and leaves the directories.
+        oci_cgroup_remove(r, oci_path(&a, "%.*s", STR_ARG(c->cgroup)));
         container_entry_free(c);
+    }
     return 0;
 }
 
