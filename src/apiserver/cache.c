@@ -216,6 +216,13 @@ static void cache_on_store(void *ctx, const struct store_event *events, size_t n
     size_t nchanges = 0;
     for (size_t i = 0; i < n; i++)
         nchanges += make_change(c, &events[i], mono, &changes[nchanges]);
+    // Listeners first: a watcher that is told of a pod or a binding may act on it at once, and the
+    // authorisers must know it by then.
+    for (size_t i = 0; i < nchanges; i++) {
+        const struct cache_event *ev = changes[i].event;
+        for (struct cache_listener *l = changes[i].kind->listeners; l; l = l->next)
+            l->fn(l->ctx, ev->previous, ev->object);
+    }
 
     struct cache_event **dropped = nchanges ? mem_alloc((nchanges + 64) * sizeof(void *)) : NULL;
     size_t ndropped = 0;
@@ -242,12 +249,8 @@ static void cache_on_store(void *ctx, const struct store_event *events, size_t n
         k->dirty = false;
         ptree_unref(&cache_tree_ops, TAKE_PTR(k->next_tree));
     }
-    for (size_t i = 0; i < nchanges; i++) {
-        struct cache_event *ev = changes[i].event;
-        for (struct cache_listener *l = changes[i].kind->listeners; l; l = l->next)
-            l->fn(l->ctx, ev->previous, ev->object);
-        cache_event_unref(ev);
-    }
+    for (size_t i = 0; i < nchanges; i++)
+        cache_event_unref(changes[i].event);
     for (size_t i = 0; i < ndropped; i++)
         cache_event_unref(dropped[i]);
     free(dropped);

@@ -8,6 +8,9 @@
 #include "object/json.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -259,6 +262,24 @@ static int write_args(struct buf *b, const struct oci_container *c, struct err *
     return 0;
 }
 
+// Only CAP_SYS_RESOURCE may lower the score below what the process has (proc(5)), and some machines
+// keep that capability from root; a container that starts and is less safe is better than one that
+// does not start.
+static int32_t oom_score_within_reach(int32_t wanted)
+{
+    char text[16] = {0};
+    int own = 0;
+    if (wanted >= 0 || capabilities_available() & (uint64_t)1 << CAP_SYS_RESOURCE)
+        return wanted;
+    int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    if (read(fd, text, sizeof text - 1) > 0)
+        own = (int)strtol(text, NULL, 10);
+    close(fd);
+    return wanted > own ? wanted : own;
+}
+
 static int write_process(struct buf *b, struct arena *a, const struct oci_container *c,
                          const struct str *caps, size_t ncaps, struct err *e)
 {
@@ -280,7 +301,8 @@ static int write_process(struct buf *b, struct arena *a, const struct oci_contai
     json_write_string(b, cwd.p[0] == '/' ? cwd : arena_printf(a, "/%.*s", STR_ARG(cwd)));
     write_capabilities(b, caps, ncaps);
     buf_printf(b, ",\"noNewPrivileges\":%s,\"oomScoreAdj\":%d}",
-               config->no_new_privileges ? "true" : "false", config->oom_score_adj);
+               config->no_new_privileges ? "true" : "false",
+               oom_score_within_reach(config->oom_score_adj));
     return 0;
 }
 
