@@ -257,6 +257,18 @@ static int port_maps(struct pod_sync *s, struct pod_port_map **ret, size_t *ret_
     return 0;
 }
 
+static int write_hosts(struct pod_sync *s, struct err *e)
+{
+    struct str host = STR_NULL;
+    if (value_bool_at(s->pod, "spec.hostNetwork", false) &&
+        file_read_all(s->a, "/etc/hosts", 1 << 20, &host, NULL) < 0)
+        host = STR("127.0.0.1\tlocalhost\n");
+    struct str text =
+        pod_hosts_file(s->a, s->pod, s->facts.pod_ip, s->agent->o.cluster_domain, host);
+    char *path = volumes_pod_path(s->agent->volumes, s->a, str_of(s->w->uid), "etc-hosts");
+    return file_write_all(path, text, 0644, e);
+}
+
 static int add_network(struct pod_sync *s, struct err *e)
 {
     struct pod_worker *w = s->w;
@@ -280,26 +292,17 @@ static int add_network(struct pod_sync *s, struct err *e)
                 return err_wrap(e, e, "failed to set up the pod's network");
         }
     }
+    s->facts.pod_ip = arena_str(s->a, ip);
+    // The runtime's note of the address says to the next agent that all of this is done: it comes
+    // last.
     struct runtime *r = s->agent->runtime;
-    int rc = r->ops->sandbox_set_ip(r, str_of(w->sandbox_id), ip, e);
-    if (rc < 0)
+    int rc;
+    if ((rc = write_hosts(s, e)) < 0 ||
+        (rc = r->ops->sandbox_set_ip(r, str_of(w->sandbox_id), ip, e)) < 0)
         return rc;
     pod_set(&w->ip, ip);
     w->networked = true;
-    s->facts.pod_ip = arena_str(s->a, ip);
     return 0;
-}
-
-static int write_hosts(struct pod_sync *s, struct err *e)
-{
-    struct str host = STR_NULL;
-    if (value_bool_at(s->pod, "spec.hostNetwork", false) &&
-        file_read_all(s->a, "/etc/hosts", 1 << 20, &host, NULL) < 0)
-        host = STR("127.0.0.1\tlocalhost\n");
-    struct str text =
-        pod_hosts_file(s->a, s->pod, s->facts.pod_ip, s->agent->o.cluster_domain, host);
-    char *path = volumes_pod_path(s->agent->volumes, s->a, str_of(s->w->uid), "etc-hosts");
-    return file_write_all(path, text, 0644, e);
 }
 
 // false: not yet; the reason is in an event, the time in s->next.
@@ -315,7 +318,7 @@ static bool ensure_sandbox(struct pod_sync *s)
     _cleanup_err_ struct err e = ERR_INIT;
     if (!w->sandbox_id && run_sandbox(s, &e) < 0)
         return sandbox_failed(s, &e);
-    if (add_network(s, &e) < 0 || write_hosts(s, &e) < 0) {
+    if (add_network(s, &e) < 0) {
         w->networked = false;
         return sandbox_failed(s, &e);
     }
