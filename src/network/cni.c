@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -150,9 +151,12 @@ static int converse(int *to, int from, struct str in, struct buf *out, struct er
         if (n <= 0)
             return err_set(e, ERR_TIMEOUT, "no answer within %d s", TIMEOUT_S);
         if (fds[1].revents) {
-            ssize_t written = write(*to, in.p, in.n);
-            in = written > 0 ? str_from(in, (size_t)written) : STR_NULL;
-            if (in.n == 0) { // a plugin reads to the end
+            ssize_t written = send(*to, in.p, in.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (written >= 0)
+                in = str_from(in, (size_t)written);
+            else if (errno != EAGAIN && errno != EINTR)
+                in = STR_NULL; // it does not want to know; its answer will tell why
+            if (in.n == 0) {   // a plugin reads to the end
                 close(*to);
                 *to = -1;
             }
@@ -172,7 +176,8 @@ static int converse(int *to, int from, struct str in, struct buf *out, struct er
 static int spawn_plugin(const char *path, char *const *envp, int fds[2], pid_t *ret_pid)
 {
     int in[2] = {-1, -1}, out[2] = {-1, -1};
-    if (pipe2(in, O_CLOEXEC) < 0)
+    // Not a pipe: writing to a plugin that has ended must be an error, never a signal.
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
         return -errno;
     if (pipe2(out, O_CLOEXEC) < 0) {
         int r = -errno;
@@ -341,6 +346,11 @@ static int result_ip(struct arena *a, const struct value *result, struct str *re
             return 0;
         }
     }
+    struct str old = value_str_at(result, "ip4.ip"); // before version 0.3.0
+    if (old.n > 0) {
+        *ret = arena_str(a, str_cut(&old, '/'));
+        return 0;
+    }
     return err_set(e, ERR_INTERNAL, "the CNI plugins gave the pod no IPv4 address");
 }
 
@@ -376,6 +386,13 @@ int cni_add(struct cni *c, struct arena *a, const struct pod_network_request *r,
     return result_ip(a, result, ret_ip, e);
 }
 
+// The specification has it from 0.4.0.
+static bool del_has_result(struct str version)
+{
+    return version.n > 0 && !str_starts(version, STR("0.1.")) &&
+           !str_starts(version, STR("0.2.")) && !str_starts(version, STR("0.3."));
+}
+
 int cni_del(struct cni *c, const struct pod_network_request *r, struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
@@ -384,6 +401,8 @@ int cni_del(struct cni *c, const struct pod_network_request *r, struct err *e)
         return 0;
     const struct value *list = value_getc(record, "list"), *result = value_getc(record, "result");
     const struct value *plugins = value_getc(list, "plugins");
+    if (!del_has_result(value_str_at(list, "cniVersion")))
+        result = NULL;
     int failed = 0;
     for (size_t i = value_len(plugins); i-- > 0;) {
         struct str output;

@@ -302,8 +302,14 @@ size_t dns_write_error(uint8_t *out, size_t max, const uint8_t *query, size_t n,
     if (n < HEADER || max < HEADER)
         return 0;
     uint16_t flags = (uint16_t)(FLAG_QR | (get16(query + 2) & (FLAG_RD | 0x7800)) | rcode);
-    write_header(out, get16(query), flags, 0, 0, 0, 0);
-    return HEADER;
+    // The question as it came, where it can be read.
+    char name[DNS_NAME_MAX + 1];
+    uint8_t length;
+    size_t at = get16(query + 4) == 1 ? read_name(query, n, HEADER, name, &length) : 0;
+    size_t end = at > 0 && at + 4 <= n && at + 4 <= max ? at + 4 : HEADER;
+    memcpy(out + HEADER, query + HEADER, end - HEADER);
+    write_header(out, get16(query), flags, end > HEADER, 0, 0, 0);
+    return end;
 }
 
 size_t dns_write_query(uint8_t *out, size_t max, uint16_t id, struct str name, uint16_t type)

@@ -65,7 +65,7 @@ struct dns_answer {
 // set. Returns its length.
 size_t dns_write(uint8_t *out, size_t max, const struct dns_question *q,
                  const struct dns_answer *a);
-// A header and the question only, for errors found before the question could be read too.
+// A header, and the question where it could be read, for errors found before an answer was sought.
 size_t dns_write_error(uint8_t *out, size_t max, const uint8_t *query, size_t n,
                        enum dns_rcode rcode);
 // A query for name and type.

@@ -198,8 +198,13 @@ static void test_error_answer(void **state)
     (void)state;
     struct query q = ASK("\1a", DNS_A);
     uint8_t out[32];
-    assert_int_equal(dns_write_error(out, sizeof out, q.p, q.n, DNS_FORMERR), 12);
-    assert_memory_equal(out, "\x12\x34\x81\x01\0\0\0\0\0\0\0\0", 12);
+    assert_int_equal(dns_write_error(out, sizeof out, q.p, q.n, DNS_REFUSED), q.n);
+    assert_memory_equal(out, "\x12\x34\x81\x05\0\1\0\0\0\0\0\0\1a\0\0\1\0\1", q.n);
+    for (size_t n = 12; n < q.n; n++) { // a question that is cut off is left out
+        assert_int_equal(dns_write_error(out, sizeof out, q.p, n, DNS_FORMERR), 12);
+        assert_memory_equal(out, "\x12\x34\x81\x01\0\0\0\0\0\0\0\0", 12);
+        assert_int_equal(dns_write_error(out, n, q.p, q.n, DNS_FORMERR), 12);
+    }
     assert_int_equal(dns_write_error(out, sizeof out, q.p, 11, DNS_FORMERR), 0);
 }
 
