@@ -547,9 +547,7 @@ static void *serve(void *arg)
     m->calls = http_client_new(m->loop, &opt);
     completion_signal(&m->ready);
     loop_run(m->loop);
-    http_client_free(m->calls);
-    loop_free(m->loop);
-    return NULL;
+    return NULL; // remote_free takes the rest away: loop_stop may still be looking at the loop
 }
 
 static void remote_free(struct client *c)
@@ -557,6 +555,8 @@ static void remote_free(struct client *c)
     struct remote *m = remote_of(c);
     loop_stop(m->loop);
     pthread_join(m->thread, NULL);
+    http_client_free(m->calls);
+    loop_free(m->loop);
     for (struct stream *s = m->streams, *next; s; s = next) {
         next = s->next;
         http_client_free(s->http);

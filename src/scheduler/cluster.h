@@ -113,7 +113,7 @@ struct pod_term { // of pod affinity or anti-affinity
 };
 
 struct pod {
-    struct arena arena; // holds everything below, and the pod itself
+    struct arena arena; // holds everything below; begins in the block of the pod itself
     struct object *object;
     struct str ns, name, key, uid;
     name_hash uid_hash, ns_hash, owner;

@@ -1,6 +1,6 @@
 // From API objects to the compact forms of cluster.h: the only place of the scheduler that walks
 // trees.
-#include "base/time.h"
+#include "base/list.h"
 #include "object/quantity.h"
 #include "scheduler/cluster.h"
 
@@ -438,15 +438,21 @@ static struct str image_name(struct arena *a, struct str image)
     return arena_printf(a, "%.*s:latest", STR_ARG(image));
 }
 
+struct pod_block {
+    struct pod pod;
+    char room[768] __attribute__((aligned(16))); // enough for nearly every pod
+};
+
 struct pod *pod_new(struct object *o)
 {
     _cleanup_arena_ struct arena scratch = ARENA_INIT;
-    struct arena own = ARENA_INIT;
-    struct pod *p = arena_new(&own, struct pod);
+    // One block: the struct, and behind it the room that its arena begins with.
+    struct pod_block *block = mem_alloc(sizeof *block);
+    struct pod *p = &block->pod;
+    *p = (struct pod){.arena = {.at = block->room, .end = block->room + sizeof block->room}};
     const struct value *tree = object_tree(&scratch, o);
     struct value *spec = value_getc(tree, "spec");
     const struct value *labels = value_at(tree, "metadata.labels");
-    p->arena = own;
     p->object = object_ref(o);
     p->ns = object_namespace(o);
     p->name = object_name(o);
@@ -486,8 +492,8 @@ void pod_free(struct pod *p)
         return;
     BUG_ON(p->slot >= 0);
     object_unref(p->object);
-    struct arena own = p->arena; // the pod lies in it
-    arena_done(&own);
+    arena_done(&p->arena); // what did not fit into the block
+    free(container_of(p, struct pod_block, pod));
 }
 
 // Nodes.

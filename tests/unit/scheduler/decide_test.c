@@ -1,11 +1,11 @@
 // Decisions over the compact cluster, without any API: extraction of requests, counting on nodes,
 // sampling, and how long a decision takes on five thousand nodes.
-#include "base/env.h"
 #include "object/json.h"
 #include "scheduler/decide.h"
 #include "scheduler/pending.h"
 #include "schema/schema.h"
 #include "unit.h"
+#include <time.h>
 
 static struct object *object(const char *resource, const char *key, const char *json)
 {
@@ -189,7 +189,6 @@ static void test_rate(void **state)
     (void)state;
     enum { NODES = 5000, PODS = 20000 };
     struct cluster c = {0};
-    struct env *env = env_system();
     for (int i = 0; i < NODES; i++) {
         char name[16], zone[8];
         snprintf(name, sizeof name, "node-%d", i);
@@ -206,7 +205,8 @@ static void test_rate(void **state)
     struct arena a = ARENA_INIT;
     struct random random = {88172645463325252u};
     uint32_t next = 0, *by_node = calloc(c.slots_cap, sizeof *by_node);
-    uint64_t start = env_mono(env), evaluated = 0;
+    uint64_t evaluated = 0;
+    clock_t start = clock(); // the processor's time: other tests may run beside this one
     for (int i = 0; i < PODS; i++) {
         struct decision d = {.cluster = &c, .pod = pods[i], .a = &a, .by_node = by_node};
         struct verdict v;
@@ -216,7 +216,7 @@ static void test_rate(void **state)
         cluster_add(&c, pods[i], c.nodes[v.slot].name);
         arena_reset(&a);
     }
-    uint64_t ns = env_mono(env) - start;
+    uint64_t ns = (uint64_t)(clock() - start) * (1000000000 / CLOCKS_PER_SEC);
     print_message(
         "%d decisions on %d nodes: %.1f us each, %.0f a second, %llu nodes looked at each\n", PODS,
         NODES, (double)ns / 1000 / PODS, PODS * 1e9 / (double)ns,
