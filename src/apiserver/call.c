@@ -18,6 +18,7 @@
 //
 // Whoever makes the second move of the two goes on with the call, so exactly one thread has it at
 // any time.
+#include "apiserver/selection.h"
 #include "apiserver/server.h"
 #include "apiserver/strategy.h"
 #include "base/time.h"
@@ -121,20 +122,27 @@ static const struct step *path_of(const struct op *op)
 
 // ---- steps of everybody
 
-int op_authorise(struct op *op, struct err *e)
+int request_authorise(struct apiserver *s, const struct identity *who, const struct api_request *r,
+                      struct err *e)
 {
-    const struct api_request *r = op->request;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    bool many = r->verb == VERB_LIST || r->verb == VERB_WATCH || r->verb == VERB_DELETECOLLECTION;
     struct authz_attributes at = {
-        .who = &op->call->identity,
+        .who = who,
         .verb = str_of(verb_name(r->verb)),
         .group = r->kind->group,
         .version = r->kind->version,
         .resource = r->kind->resource,
         .subresource = r->subresource,
         .ns = r->ns,
-        .name = r->name,
+        .name = many && !r->name.n ? selection_name(&a, r->field_selector) : r->name,
     };
-    int ret = authz_check(op->server->authz, &at, e);
+    return authz_check(s->authz, &at, e);
+}
+
+int op_authorise(struct op *op, struct err *e)
+{
+    int ret = request_authorise(op->server, &op->call->identity, op->request, e);
     return ret < 0 ? ret : OP_NEXT;
 }
 

@@ -94,27 +94,13 @@ static void watch_closed(struct http_life *l)
     free(h);
 }
 
-static int authorise(struct http_ctx *c, struct err *e)
-{
-    const struct api_request *r = &c->call.request;
-    struct authz_attributes at = {
-        .who = &c->call.identity,
-        .verb = STR("watch"),
-        .group = r->kind->group,
-        .version = r->kind->version,
-        .resource = r->kind->resource,
-        .ns = r->ns,
-        .name = r->name,
-    };
-    return authz_check(c->server->authz, &at, e);
-}
-
 void watch_begin(struct http_ctx *c)
 {
     struct api_request *r = &c->call.request;
     _cleanup_err_ struct err e = ERR_INIT;
-    if (authorise(c, &e) >= 0 && atomic_load_explicit(&c->server->active_watches,
-                                                      memory_order_relaxed) >= HTTP_WATCHES_MAX) {
+    if (request_authorise(c->server, &c->call.identity, &c->call.request, &e) >= 0 &&
+        atomic_load_explicit(&c->server->active_watches, memory_order_relaxed) >=
+            HTTP_WATCHES_MAX) {
         err_set(&e, ERR_TOO_MANY_REQUESTS, "too many watches, please try again later");
         e.retry_after_seconds = 5;
     }

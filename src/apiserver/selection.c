@@ -147,3 +147,15 @@ struct selection selection_pack(const struct selection *s, void **ret_block)
     *ret_block = ret.fields;
     return ret;
 }
+
+struct str selection_name(struct arena *a, struct str field_selector)
+{
+    struct field_requirement *list;
+    size_t n;
+    if (!field_selector.n || field_selector_parse(a, field_selector, &list, &n, NULL) < 0)
+        return STR_NULL;
+    for (size_t i = 0; i < n; i++)
+        if (str_eqc(list[i].path, "metadata.name") && !list[i].negate)
+            return list[i].value;
+    return STR_NULL;
+}

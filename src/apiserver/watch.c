@@ -455,16 +455,9 @@ int api_watch_start(struct apiserver *s, struct loop *l, const struct api_reques
                     const struct identity *who, const struct api_watch_handler *h,
                     struct api_watch **ret, struct err *e)
 {
-    struct authz_attributes at = {
-        .who = who,
-        .verb = STR("watch"),
-        .group = r->kind->group,
-        .version = r->kind->version,
-        .resource = r->kind->resource,
-        .ns = r->ns,
-        .name = r->name,
-    };
-    int code = authz_check(s->authz, &at, e);
+    struct api_request watching = *r;
+    watching.verb = VERB_WATCH;
+    int code = request_authorise(s, who, &watching, e);
     if (code < 0)
         return code;
     struct batch *b = mem_zalloc(sizeof *b);
