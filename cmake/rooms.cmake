@@ -58,3 +58,12 @@ if(TARGET node)
   target_compile_definitions(bench_runtime PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(bench_runtime PRIVATE node)
 endif()
+
+# Services beside nft, DNS answers without sockets.
+if(TARGET network)
+  foreach(bench proxy dns)
+    add_executable(bench_${bench} EXCLUDE_FROM_ALL tests/bench/${bench}_bench.c)
+    target_include_directories(bench_${bench} PRIVATE tests)
+    target_link_libraries(bench_${bench} PRIVATE network cmocka)
+  endforeach()
+endif()

@@ -44,6 +44,8 @@ static void port_rules(struct nft_batch *b, const char *chain, bool any_address)
 {
     const uint32_t local = RTN_LOCAL;
     nft_rule_begin(b, chain);
+    // Not on loopback: from there the kernel routes nothing to a pod.
+    match_range(b, OFFSET_DESTINATION, INADDR_LOOPBACK & IN_CLASSA_NET, 8, NFT_CMP_NEQ);
     nft_fib(b, NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR, 0);
     nft_compare(b, 0, NFT_CMP_EQ, &local, 4);
     if (any_address)

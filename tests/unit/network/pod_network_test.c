@@ -138,6 +138,7 @@ static void test_host_ports(void **state)
         reaches(&a.ns, NODE_IP, 8000, server, GATEWAY_IP); // through the node to itself
         reaches(&m->node, GATEWAY_IP, 8000, server, GATEWAY_IP);
         assert_int_equal(connect_to(&m->node, GATEWAY_IP, 8001, WAIT_MS), -ECONNREFUSED);
+        assert_int_equal(connect_to(&m->node, "127.0.0.1", 8000, WAIT_MS), -ECONNREFUSED);
     }
     // A restarted agent keeps what running pods have.
     pod_network_free(m->network);

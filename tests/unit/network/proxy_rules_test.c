@@ -157,6 +157,8 @@ static void test_node_port(void **state)
         assert_true(counts[0] > 0 && counts[1] > 0);
         assert_string_equal(peer, GATEWAY_IP);
     }
+    // Loopback is left to who listens there.
+    assert_int_equal(connect_to(&t->m->node, "127.0.0.1", 30080, WAIT_MS), -ECONNREFUSED);
     // The gateway address is the node's as well; another machine's address is not.
     spread(t, &t->pods[0].ns, GATEWAY_IP, 30080, 4, counts, peer);
     assert_int_equal(connect_to(&t->m->node, OUTSIDE_IP, 30080, WAIT_MS), -ECONNREFUSED);

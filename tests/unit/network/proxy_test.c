@@ -83,11 +83,9 @@ static int compare_lines(const void *x, const void *y)
     return memcmp(a->key.key, b->key.key, sizeof a->key.key);
 }
 
-static void read_set(const char *name, enum nft_type fourth, enum nft_type data, struct lines *ret)
+static void read_set(const char *name, struct lines *ret)
 {
-    const struct nft_set s = {.name = name,
-                              .key = {NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT, fourth},
-                              .data = {data}};
+    const struct nft_set s = {.name = name};
     struct netlink n;
     ret->n = 0;
     must(netlink_open(&n, NETLINK_NETFILTER, NULL, e));
@@ -95,6 +93,17 @@ static void read_set(const char *name, enum nft_type fourth, enum nft_type data,
     netlink_close(&n);
     assert_true(r == 0 || r == -ENOENT);
     qsort(ret->list, ret->n, sizeof *ret->list, compare_lines);
+}
+
+// Puts the chains of a number's verdict in the place of numbers.
+static void name_chains(struct lines *numbers, const char *verdicts)
+{
+    struct lines names;
+    read_set(verdicts, &names);
+    for (size_t i = 0; i < numbers->n; i++)
+        for (size_t j = 0; j < names.n; j++)
+            if (names.list[j].key.key[0] == numbers->list[i].key.data[0])
+                memcpy(numbers->list[i].chain, names.list[j].chain, sizeof names.list[j].chain);
 }
 
 static void put_address(struct buf *b, uint32_t address, uint32_t port)
@@ -111,9 +120,11 @@ static const char *kernel(struct test *t)
 {
     struct lines services, unserved, backends;
     loop_run_until_idle(t->loop, 0);
-    read_set("services", NFT_TYPE_NONE, NFT_TYPE_VERDICT, &services);
-    read_set("unserved", NFT_TYPE_NONE, NFT_TYPE_VERDICT, &unserved);
-    read_set("backends", NFT_TYPE_MARK, NFT_TYPE_IPV4, &backends);
+    read_set("services", &services);
+    read_set("unserved", &unserved);
+    read_set("backends", &backends);
+    name_chains(&services, "shapes");
+    name_chains(&unserved, "refusals");
     buf_reset(&t->text);
     for (size_t i = 0; i < unserved.n; i++)
         services.list[services.n++] = unserved.list[i];
@@ -169,7 +180,7 @@ static void test_nothing_before_the_lists_are_whole(void **state)
     slice(t, WATCH_ADDED, READY("10.244.0.2", "here"));
     struct lines none;
     loop_run_until_idle(t->loop, 0);
-    read_set("services", NFT_TYPE_NONE, NFT_TYPE_VERDICT, &none);
+    read_set("services", &none);
     assert_int_equal(none.n, 0);
     fake_sync(&t->api);
     assert_string_equal(kernel(t), "10.96.0.5:80/6 n1 10.244.0.2:8080\n");
