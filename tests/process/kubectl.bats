@@ -90,7 +90,9 @@ EOF
     K -n "$ns" patch deployment web --type=merge -p '{"metadata":{"labels":{"merged":"yes"}}}'
     K -n "$ns" patch deployment web --type=json -p '[{"op":"replace","path":"/spec/replicas","value":1}]'
     [ "$(K -n "$ns" get deploy web -o jsonpath='{.spec.template.spec.containers[0].env[0].value}{.metadata.labels.merged}{.spec.replicas}')" = 1yes1 ]
-    EDITOR='sed -i s/merged:.yes/merged:\ edited/' K -n "$ns" edit deployment web
+    printf '#!/bin/sh\nexec sed -i "s/merged: .*/merged: edited/" "$1"\n' >"$DIR/editor"
+    chmod +x "$DIR/editor"
+    EDITOR=$DIR/editor K -n "$ns" edit deployment web
     [ "$(K -n "$ns" get deploy web -o jsonpath='{.metadata.labels.merged}')" = edited ]
     K -n "$ns" replace -f "$DIR/web.yaml"
     contains "$(K -n "$ns" describe deployment web)" 'Image: +registry.example/web:2'
