@@ -114,6 +114,9 @@ static int ssl_failed(struct stream *s, int result, bool *wants_other, int other
     *wants_other = why == other;
     switch (why) {
     case SSL_ERROR_WANT_READ:
+        if (other == SSL_ERROR_WANT_WRITE) // not of a write
+            s->starved = true;
+        return -EAGAIN;
     case SSL_ERROR_WANT_WRITE:
         return -EAGAIN;
     case SSL_ERROR_ZERO_RETURN:
@@ -136,6 +139,7 @@ int stream_handshake(struct stream *s)
     ERR_clear_error();
     errno = 0;
     int n = SSL_do_handshake(s->ssl);
+    s->starved = false;
     if (n == 1) {
         s->handshaking = false;
         return 1;
@@ -169,6 +173,7 @@ ssize_t stream_read(struct stream *s, char *p, size_t n)
         ERR_clear_error();
         errno = 0;
         got = SSL_read(s->ssl, p, (int)(n > RECORD * 4 ? RECORD * 4 : n));
+        s->starved = false;
         if (got > 0) {
             s->read_wants_write = false;
             return got;
@@ -191,7 +196,9 @@ ssize_t stream_read(struct stream *s, char *p, size_t n)
 
 bool stream_has_input(const struct stream *s)
 {
-    return s->ssl && !s->eof && !s->error && SSL_has_pending(s->ssl);
+    // What OpenSSL still holds after it asked for more is a piece of a record: only the socket can
+    // bring the rest, and trying again before would turn the loop for as long as the peer likes.
+    return s->ssl && !s->eof && !s->error && !s->starved && SSL_has_pending(s->ssl);
 }
 
 static ssize_t write_some(struct stream *s)

@@ -20,6 +20,7 @@ struct stream {
     bool reading; // set by the owner: wants input
     bool eof;     // no more input comes
     int error;    // 0 or -errno: the stream is dead (-EPROTO: TLS)
+    bool starved; // TLS asked for more than it holds: only the socket can bring it
     // TLS may need the other direction first.
     bool handshake_wants_write, read_wants_write, write_wants_read;
 };
@@ -35,7 +36,7 @@ ssize_t stream_read(struct stream *s, char *p, size_t n);
 // After a failed handshake: TLS is taken away, so that the alert can go out and what the peer still
 // sends be thrown away as plain bytes. True where the peer spoke plain HTTP.
 bool stream_drop_tls(struct stream *s);
-// Whether input waits inside TLS, of which epoll knows nothing.
+// Whether input waits inside TLS, of which epoll knows nothing. Pieces of a record do not count.
 bool stream_has_input(const struct stream *s);
 // Writes what the kernel takes. 0, or -errno when the stream is dead.
 int stream_flush(struct stream *s);

@@ -2,6 +2,7 @@
 #include "fixture.h"
 #include "wire/stream.h"
 #include "wire/tls_private.h"
+#include <openssl/ssl.h>
 #include <sys/wait.h>
 
 static struct test_server t;
@@ -215,6 +216,42 @@ static void no_sigpipe(void **state)
     loop_free(l);
 }
 
+// CPU time of this process in the time that nothing arrives at fd.
+static uint64_t busy_while_silent(int fd)
+{
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 300), 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    return (uint64_t)(after.tv_sec - before.tv_sec) * NS_PER_S + (uint64_t)after.tv_nsec -
+           (uint64_t)before.tv_nsec;
+}
+
+// OpenSSL holds such a piece and says that it has something: no reason to turn the loop.
+static void pieces_of_records_cost_nothing(void **state)
+{
+    (void)state;
+    int hello = test_connect(t.port);
+    test_write(hello, str_n("\x16\x03\x01", 3));
+    assert_true(busy_while_silent(hello) < 100 * NS_PER_MS);
+    close(hello);
+
+    int fd = test_connect(t.port);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    SSL_set_fd(ssl, fd);
+    assert_int_equal(SSL_connect(ssl), 1);
+    static const char get[] = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    char answer[4096];
+    assert_int_equal(SSL_write(ssl, get, sizeof get - 1), sizeof get - 1);
+    assert_true(SSL_read(ssl, answer, sizeof answer) > 0);
+    test_write(fd, str_n("\x17\x03\x03\x00\x50piece", 10));
+    assert_true(busy_while_silent(fd) < 100 * NS_PER_MS);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +261,7 @@ int main(void)
         cmocka_unit_test(old_and_plain_are_refused),
         cmocka_unit_test(load),
         cmocka_unit_test(no_sigpipe),
+        cmocka_unit_test(pieces_of_records_cost_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
