@@ -242,11 +242,13 @@ static int start_control(struct server *s, struct err *e)
 
 static void stop_control(struct server *s)
 {
-    executor_free(s->executor);
     informers_free(s->informers);
+    executor_free(s->executor);
     client_free(s->setup_client);
     client_free(s->scheduler_client);
     client_free(s->controller_client);
+    // Before the API server: its watch cache may have posted to this loop what loop_free still runs.
+    loop_free(TAKE_PTR(s->loop));
 }
 
 // The Service by which the cluster's DNS is known. Each node answers its address itself (dns.h), so
@@ -582,7 +584,8 @@ static int run(struct server *s, struct err *e)
     while (started > 0)
         if (!left_out(s, &parts[--started]))
             parts[started].stop(s);
-    loop_free(s->loop);
+    if (s->loop)
+        loop_free(s->loop);
     return r;
 }
 

@@ -1,7 +1,10 @@
 // Load for scripts/bench: many blocking TLS connections, one thread each, HTTP/1.1 with keep-alive. Knows nothing of
 // coracle, so the same program drives its peers.
 //
-//   apibench requests URL CLIENTS COUNT METHOD BODY-FILE   each request; %d in URL and body is its number
+//   apibench requests URL CLIENTS COUNT METHOD BODY-FILE   each request; %d in URL and body is its number, %D
+//                                                          the same in eight digits
+//   apibench reach    URL COUNT BODY-FILE TEXT             posts to URL, then gets URL/bench-NUMBER until the answer holds
+//                                                          TEXT; one after the other
 //   apibench list     URL                                  one GET: time to the first byte, to the last, bytes
 //   apibench watch    URL WATCHERS EVENTS COMMAND…         opens WATCHERS streams, runs COMMAND, waits until each has seen
 //                                                          EVENTS events ("type" lines) more than at the start
@@ -201,13 +204,13 @@ static size_t read_body(struct connection *c, long length)
     }
 }
 
-// Replaces %d in text by number.
+// Replaces %d and %D in text by number.
 static size_t fill(char *out, size_t max, const char *text, long number)
 {
     size_t n = 0;
     for (const char *p = text; *p && n + 24 < max; p++) {
-        if (p[0] == '%' && p[1] == 'd') {
-            n += (size_t)snprintf(out + n, max - n, "%ld", number);
+        if (p[0] == '%' && (p[1] == 'd' || p[1] == 'D')) {
+            n += (size_t)snprintf(out + n, max - n, p[1] == 'd' ? "%ld" : "%08ld", number);
             p++;
         } else {
             out[n++] = *p;
@@ -217,7 +220,8 @@ static size_t fill(char *out, size_t max, const char *text, long number)
     return n;
 }
 
-static size_t request_head(char *out, size_t max, const char *method, const char *target, size_t length)
+static size_t request_head(char *out, size_t max, const char *method, const char *target,
+                           size_t length)
 {
     return (size_t)snprintf(out, max,
                             "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\n"
@@ -289,10 +293,66 @@ static int run_requests(int clients, long count, const char *method, const char 
         pthread_join(threads[i], NULL);
     uint64_t took = now_us() - start, used = cpu_us() - cpu;
     qsort(load.latency, (size_t)count, sizeof *load.latency, compare);
-    printf("rate=%.0f p50=%llu p99=%llu cpu_op=%.1f failed=%ld\n", (double)count * 1e6 / (double)took,
-           (unsigned long long)load.latency[count / 2], (unsigned long long)load.latency[count * 99 / 100],
-           (double)used / (double)count, (long)load.failed);
+    printf("rate=%.0f p50=%llu p99=%llu cpu_op=%.1f failed=%ld\n",
+           (double)count * 1e6 / (double)took, (unsigned long long)load.latency[count / 2],
+           (unsigned long long)load.latency[count * 99 / 100], (double)used / (double)count,
+           (long)load.failed);
     return load.failed > 0;
+}
+
+// --- reach ---
+
+// The body of one answer, as far as it fits.
+static size_t get_text(struct connection *c, const char *target, char *out, size_t max)
+{
+    char head[4096];
+    long length;
+    conn_write(c, head, request_head(head, sizeof head, "GET", target, 0));
+    read_head(c, &length);
+    size_t n = 0;
+    for (long i = 0; i < length; i++) {
+        int b = conn_byte(c);
+        if (b < 0)
+            DIE("the connection broke in a body");
+        if (n + 1 < max)
+            out[n++] = (char)b;
+    }
+    if (length < 0)
+        DIE("expected an answer of known length");
+    out[n] = 0;
+    return n;
+}
+
+static int run_reach(long count, const char *body_file, const char *wanted)
+{
+    struct connection *c = malloc(sizeof *c);
+    static char message[131072], body[65536], answer[262144], target[2304];
+    const char *text = read_file(body_file);
+    uint64_t total = 0, worst = 0;
+    conn_open(c);
+    for (long i = 0; i < count; i++) {
+        long length;
+        size_t body_n = fill(body, sizeof body, text, i);
+        size_t n = request_head(message, 4096, "POST", path, body_n);
+        memcpy(message + n, body, body_n);
+        snprintf(target, sizeof target, "%s/bench-%ld", path, i);
+        uint64_t start = now_us();
+        conn_write(c, message, n + body_n);
+        if (read_head(c, &length) != 201)
+            DIE("the object was refused");
+        read_body(c, length);
+        do {
+            if (now_us() - start > 60000000u)
+                DIE("not reached within a minute");
+            get_text(c, target, answer, sizeof answer);
+        } while (!strstr(answer, wanted));
+        uint64_t took = now_us() - start;
+        total += took;
+        worst = took > worst ? took : worst;
+    }
+    printf("mean=%llu worst=%llu\n", (unsigned long long)(total / (uint64_t)count),
+           (unsigned long long)worst);
+    return 0;
 }
 
 // --- list ---
@@ -310,7 +370,8 @@ static int run_list(void)
     uint64_t first = now_us() - start;
     size_t bytes = read_body(c, length);
     printf("first=%llu total=%llu bytes=%zu cpu=%llu status=%d\n", (unsigned long long)first,
-           (unsigned long long)(now_us() - start), bytes, (unsigned long long)(cpu_us() - cpu), status);
+           (unsigned long long)(now_us() - start), bytes, (unsigned long long)(cpu_us() - cpu),
+           status);
     return status != 200;
 }
 
@@ -379,6 +440,8 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "requests") == 0 && argc >= 6)
         return run_requests((int)strtol(argv[3], NULL, 10), strtol(argv[4], NULL, 10), argv[5],
                             argc > 6 ? argv[6] : NULL);
+    if (strcmp(argv[1], "reach") == 0 && argc >= 6)
+        return run_reach(strtol(argv[3], NULL, 10), argv[4], argv[5]);
     if (strcmp(argv[1], "list") == 0)
         return run_list();
     if (strcmp(argv[1], "watch") == 0 && argc >= 6)
