@@ -251,7 +251,8 @@ static const struct {
 void page_reply(struct http_ctx *c)
 {
     struct str method = http_request(c->x)->method;
-    if (!str_eqc(method, "GET") && !str_eqc(method, "HEAD")) {
+    bool known = c->route.what != ROUTE_UNKNOWN && c->route.what != ROUTE_UNKNOWN_API;
+    if (known && !str_eqc(method, "GET") && !str_eqc(method, "HEAD")) {
         _cleanup_err_ struct err e = ERR_INIT;
         err_set(&e, ERR_METHOD_NOT_ALLOWED,
                 "the server does not allow this method on the requested resource");

@@ -161,6 +161,14 @@ static void set_created(struct op *op, struct value *meta)
         value_delc(meta, "generation");
 }
 
+static int no_apply_yet(struct err *e)
+{
+    return err_set(e, ERR_UNSUPPORTED_MEDIA,
+                   "the body of the request was in an unknown format - accepted media types "
+                   "include: application/json-patch+json, application/merge-patch+json, "
+                   "application/strategic-merge-patch+json (server-side apply is not served yet)");
+}
+
 // What is there, before the new state takes over. op->creating says that nothing is.
 int op_find(struct op *op, struct err *e)
 {
@@ -173,6 +181,9 @@ int op_find(struct op *op, struct err *e)
         op->creating = true;
         return OP_NEXT;
     }
+    // To apply what does not exist is to create it: that it is not there is not the fault.
+    if (op->request->verb == VERB_PATCH && op->request->patch_type == PATCH_TYPE_APPLY)
+        return no_apply_yet(e);
     return api_not_found(e, op->kind, op->name);
 }
 
@@ -271,13 +282,18 @@ static void keep_metadata(struct op *op, struct value *meta)
     value_delc(meta, "managedFields");
 }
 
+// As much of a patch as helps in a message.
+#define PATCH_SHOWN_MAX 4096
+
 static int bad_patch(struct op *op, struct err *e, const char *text)
 {
     // Nameless, as the originals have it; kubectl prints "The request is invalid: patch: …".
-    struct str patch = json_text(op->a, op->request->body);
-    err_set(e, ERR_INVALID, " \"\" is invalid: patch: Invalid value: \"%.*s\": %s", STR_ARG(patch),
+    _cleanup_buf_ struct buf quoted = BUF_INIT;
+    json_write_string(&quoted, json_text(op->a, op->request->body));
+    struct str patch = str_sub(buf_view(&quoted), 0, PATCH_SHOWN_MAX);
+    err_set(e, ERR_INVALID, " \"\" is invalid: patch: Invalid value: %.*s: %s", STR_ARG(patch),
             text);
-    err_cause(e, "FieldValueInvalid", STR("patch"), "Invalid value: \"%.*s\": %s", STR_ARG(patch),
+    err_cause(e, "FieldValueInvalid", STR("patch"), "Invalid value: %.*s: %s", STR_ARG(patch),
               text);
     return -422;
 }
@@ -296,11 +312,7 @@ static int apply_patch(struct op *op, const struct value *doc, const struct type
             break;
         return patch_strategic(op->a, type, doc, r->body, ret, e);
     case PATCH_TYPE_APPLY:
-        return err_set(
-            e, ERR_UNSUPPORTED_MEDIA,
-            "the body of the request was in an unknown format - accepted media types "
-            "include: application/json-patch+json, application/merge-patch+json, "
-            "application/strategic-merge-patch+json (server-side apply is not served yet)");
+        return no_apply_yet(e);
     default:
         break;
     }

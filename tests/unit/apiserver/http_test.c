@@ -230,7 +230,21 @@ static void test_objects(void **state)
     assert_int_equal(
         fetch(w, "PATCH", CONFIGMAPS "/c", "application/apply-patch+yaml", NULL, STR("data: {}")),
         415);
+    assert_int_equal(fetch(w, "PATCH", CONFIGMAPS "/nowhere", "application/apply-patch+yaml", NULL,
+                           STR("data: {}")),
+                     415);
+    assert_non_null(strstr(at(w, body_of(w), "message"), "server-side apply is not served yet"));
     assert_int_equal(fetch(w, "PATCH", CONFIGMAPS "/c", "application/json", NULL, STR("{}")), 415);
+    assert_int_equal(POST(w, "/apis/authentication.k8s.io/v1beta1/selfsubjectreviews", "{}"), 404);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        "the server could not find the requested resource");
+    assert_int_equal(fetch(w, "PATCH", CONFIGMAPS "/c", "application/merge-patch+json", NULL,
+                           quotes(w, "{'data':{'k':1}}")),
+                     422);
+    assert_string_equal(at(w, body_of(w), "message"),
+                        " \"\" is invalid: patch: Invalid value: \"{\\\"data\\\":{\\\"k\\\":1}}\": "
+                        "json: cannot unmarshal number into Go struct field ConfigMap.data.k of "
+                        "type string");
     assert_int_equal(fetch(w, "POST", CONFIGMAPS, "text/html", NULL, STR("<p>")), 415);
     assert_string_equal(at(w, body_of(w), "message"),
                         "the body of the request was in an unknown format - accepted media types "
