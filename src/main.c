@@ -1,6 +1,6 @@
-// One program, many roles: this file only picks the role. The verbs are a table in cli/verbs.c;
-// those that host a part of the platform are in src/ (server.c), since they alone may know every
-// room.
+// One program, many roles: this file only picks the role. Those that host a part of the platform
+// are the rows here (role_*.c), since the files of src/ alone may know every room; verbs that are
+// no more than a client are rows of cli/verbs.c.
 #include "base/log.h"
 #include "cli/verbs.h"
 #include "node/runtime.h"
