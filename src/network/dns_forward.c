@@ -1,6 +1,8 @@
-// See dns_forward.h.
+// See dns_forward.h. Answers to A and AAAA questions are kept for a few seconds, for questions that are the same
+// byte for byte: programs ask in bursts. TTLs are given on as they came, which is why it is seconds.
 #include "network/dns_forward.h"
 #include "base/arena.h"
+#include "base/map.h"
 #include "base/time.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,9 +14,18 @@
 #define IN_FLIGHT_MAX 1000
 #define TIMEOUT_NS    (2 * NS_PER_S)
 #define RESOLV_MAX    65536
+#define KEPT_MAX      1024 // answers
+#define KEPT_SECONDS  5    // at most; less where a record says so
+
+struct kept {
+    uint64_t until; // loop time
+    size_t n;
+    uint8_t response[];
+};
 
 struct dns_forwarder {
     struct loop *loop;
+    struct map kept; // the query without its id -> struct kept
     char *path, *own;
     struct stat read; // the file as it was when the servers were read
     struct sockaddr_in servers[SERVERS_MAX];
@@ -41,6 +52,14 @@ struct call {
     size_t in_n;
 };
 
+static void forget_kept(struct dns_forwarder *f)
+{
+    map_each (&f->kept, slot)
+        free(slot->value);
+    map_done(&f->kept);
+    f->kept = MAP_INIT;
+}
+
 // The file is looked at before each query (a microsecond): it changes when the machine moves to
 // another network.
 static void load_servers(struct dns_forwarder *f)
@@ -55,6 +74,7 @@ static void load_servers(struct dns_forwarder *f)
         file_read_all(&a, f->path, RESOLV_MAX, &text, NULL) < 0)
         return; // what was read last holds
     f->read = now;
+    forget_kept(f);
     f->nservers = 0;
     while (text.p && f->nservers < SERVERS_MAX) {
         struct str rest = str_trim(str_cut(&text, '\n'));
@@ -109,13 +129,65 @@ void dns_forwarder_free(struct dns_forwarder *f)
         return;
     while (!list_empty(&f->calls))
         call_free(container_of(f->calls.next, struct call, link));
+    forget_kept(f);
     free(f->path);
     free(f->own);
     free(f);
 }
 
+// --- answers that are kept ---
+
+// For how many seconds an answer may be given again; 0: not at all.
+static uint32_t worth_keeping(const uint8_t *response, size_t n)
+{
+    struct dns_walk w;
+    struct dns_record r;
+    enum dns_rcode rcode;
+    uint32_t seconds = KEPT_SECONDS;
+    // Whole (not truncated), and small enough for every client.
+    if (n > DNS_UDP_PLAIN || response[2] & 2 || !dns_walk_start(&w, response, n, &rcode) ||
+        (rcode != DNS_NOERROR && rcode != DNS_NXDOMAIN))
+        return 0;
+    while (dns_walk_next(&w, &r))
+        seconds = r.ttl < seconds ? r.ttl : seconds;
+    return seconds;
+}
+
+static struct str kept_key(const uint8_t *query, size_t n)
+{
+    return str_n(query + 2, n - 2);
+}
+
+static void keep(struct call *c, const uint8_t *response, size_t n)
+{
+    struct dns_forwarder *f = c->f;
+    struct dns_question q;
+    uint32_t seconds = worth_keeping(response, n);
+    if (seconds == 0 || dns_parse(c->query + 2, c->n - 2, &q) != DNS_NOERROR ||
+        (q.type != DNS_A && q.type != DNS_AAAA))
+        return;
+    if (f->kept.n >= KEPT_MAX)
+        forget_kept(f);
+    struct kept *k = mem_alloc(sizeof *k + n);
+    k->until = loop_now(f->loop) + seconds * NS_PER_S;
+    k->n = n;
+    memcpy(k->response, response, n);
+    free(map_set(&f->kept, kept_key(c->query + 2, c->n - 2), k));
+}
+
+static const struct kept *find_kept(struct dns_forwarder *f, const uint8_t *query, size_t n)
+{
+    struct kept *k = map_get(&f->kept, kept_key(query, n));
+    if (!k || k->until > loop_now(f->loop))
+        return k;
+    free(map_del(&f->kept, kept_key(query, n)));
+    return NULL;
+}
+
 static void finish(struct call *c, uint8_t *response, size_t n)
 {
+    if (n > 0)
+        keep(c, response, n);
     void (*done)(void *, const uint8_t *, size_t) = c->done;
     void *ctx = c->ctx;
     uint8_t *kept = TAKE_PTR(c->in);
@@ -247,6 +319,14 @@ void dns_forward(struct dns_forwarder *f, const uint8_t *query, size_t n, bool t
         return;
     }
     load_servers(f);
+    const struct kept *k = find_kept(f, query, n);
+    if (k) {
+        uint8_t response[DNS_UDP_PLAIN];
+        memcpy(response, k->response, k->n);
+        memcpy(response, query, 2);
+        done(ctx, response, k->n);
+        return;
+    }
     struct call *c = mem_zalloc(sizeof *c);
     c->f = f;
     c->tcp = tcp;

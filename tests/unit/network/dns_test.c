@@ -309,7 +309,7 @@ static void test_forwarding(void **state)
     uint16_t ids[2];
     int fd = client_socket(SOCK_DGRAM);
     for (int i = 0; i < 2; i++) {
-        n = make_query(m, 0x4242, "www.example.org", DNS_A);
+        n = make_query(m, 0x4242, i ? "b.example.org" : "a.example.org", DNS_A);
         assert_int_equal(send(fd, m, n, 0), n);
         n = receive(t->upstream_udp, seen, &from[i]);
         ids[i] = (uint16_t)(seen[0] << 8 | seen[1]);
@@ -333,6 +333,35 @@ static void test_forwarding(void **state)
     close(fd);
 }
 
+// The same question again within seconds does not go upstream, and gets its own id.
+static void test_answers_are_kept_a_while(void **state)
+{
+    struct test *t = *state;
+    NEEDS_ROOT(t);
+    struct dns_record record = far;
+    const struct dns_answer a = {.answers = &record, .nanswers = 1};
+    uint8_t m[512], out[512], seen[512];
+    struct sockaddr_in from;
+    size_t n, reply_n;
+    int fd = client_socket(SOCK_DGRAM);
+    for (uint16_t i = 0; i < 4; i++) {
+        // With a TTL of 0 nothing is kept.
+        n = make_query(m, 0x100 + i, i < 2 ? "kept.example.org" : "fleeting.example.org", DNS_A);
+        record.ttl = i < 2 ? 60 : 0;
+        assert_int_equal(send(fd, m, n, 0), n);
+        if (i != 1) {
+            n = receive(t->upstream_udp, seen, &from);
+            reply_to(seen, n, &a, out, &reply_n);
+            sendto(t->upstream_udp, out, reply_n, 0, (struct sockaddr *)&from, sizeof from);
+        }
+        n = receive(fd, m, NULL);
+        assert_int_equal(m[0] << 8 | m[1], 0x100 + i);
+        assert_memory_equal(m + 2, out + 2, n - 2);
+    }
+    assert_false(readable(t->upstream_udp, 0));
+    close(fd);
+}
+
 static void test_forwarding_by_tcp(void **state)
 {
     struct test *t = *state;
@@ -340,7 +369,7 @@ static void test_forwarding_by_tcp(void **state)
     uint8_t m[514], out[514];
     size_t reply_n;
     int fd = client_socket(SOCK_STREAM);
-    size_t n = make_query(m + 2, 7, "www.example.org", DNS_A);
+    size_t n = make_query(m + 2, 7, "tcp.example.org", DNS_A);
     m[0] = 0;
     m[1] = (uint8_t)n;
     assert_int_equal(send(fd, m, 1, 0), 1); // in pieces
@@ -613,6 +642,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cluster_names),
         cmocka_unit_test(test_forwarding),
+        cmocka_unit_test(test_answers_are_kept_a_while),
         cmocka_unit_test(test_forwarding_by_tcp),
         cmocka_unit_test(test_name_of_a_far_machine),
         cmocka_unit_test(test_nobody_upstream),
