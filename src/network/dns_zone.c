@@ -407,6 +407,11 @@ enum dns_zone_result dns_zone_resolve(struct dns_zone *z, struct arena *a, struc
 static void index_address(struct arena *a, const struct object *o,
                           void (*emit)(void *ctx, struct str value), void *ctx)
 {
+    // Hardly any slice has host names, and a tree of all endpoints for each change of each of them
+    // is more than a busy cluster's node has time for.
+    struct str json = blob_view(o->json);
+    if (!memmem(json.p, json.n, "\"hostname\"", sizeof "\"hostname\"" - 1))
+        return;
     value_each_item (value_getc(object_tree(a, o), "endpoints"), endpoint) {
         if (value_str_at(endpoint, "hostname").n) // others have no name to point to
             value_each_item (value_getc(endpoint, "addresses"), address)

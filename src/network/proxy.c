@@ -18,6 +18,7 @@
 #define RETRY_NS         (1 * NS_PER_S)
 #define AFFINITY_DEFAULT 10800
 #define OTHER_PROXY      "service.kubernetes.io/service-proxy-name"
+#define HEADLESS         "service.kubernetes.io/headless"
 
 // A Service as the kernel has it. Lives in its own arena, replaced whole.
 struct programmed {
@@ -207,7 +208,7 @@ static bool proxied(const struct value *service)
     const struct value *labels = value_at(service, "metadata.labels");
     return !str_eqc(value_str_at(service, "spec.type"), "ExternalName") &&
            !str_eqc(value_str_at(service, "spec.clusterIP"), "None") &&
-           !value_getc(labels, OTHER_PROXY);
+           !value_getc(labels, OTHER_PROXY) && !value_getc(labels, HEADLESS);
 }
 
 static void read_slices(struct builder *b, const struct object_list *list)

@@ -7,6 +7,7 @@
 #include "network/nft.h"
 #include "network/pod_network.h"
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 static int setup(void **state)
@@ -260,6 +261,91 @@ static void test_collect(void **state)
         close(pods[i].ns.fd);
 }
 
+// Many at once, as the agent's workers do it: every pod has an address and a host port of its own, and nothing
+// is left. A worker only counts failures, since assertions belong to the test's own thread.
+enum { WORKERS = 4, PODS_EACH = 6 };
+struct worker {
+    pthread_t thread;
+    struct machine *m;
+    unsigned number, failures;
+    uint32_t addresses[PODS_EACH];
+};
+
+static int add_one(struct worker *w, unsigned i, bool del)
+{
+    char id[16], path[32];
+    struct arena a = ARENA_INIT;
+    struct err e = ERR_INIT;
+    struct str ip = STR_NULL;
+    int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), r = unshare(CLONE_NEWNET);
+    int ns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    r = r ? r : setns(own, CLONE_NEWNET);
+    snprintf(id, sizeof id, "box-%u-%u", w->number, i);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ns);
+    const struct pod_port_map port = {(uint16_t)(9000 + w->number * 100 + i), 80, IPPROTO_TCP,
+                                      STR_NULL};
+    const struct pod_network_request request = {
+        .sandbox_id = str_of(id), .netns_path = str_of(path), .ports = &port, .nports = 1};
+    r = r     ? r
+        : del ? pod_network_del(w->m->network, &request, &e)
+              : pod_network_add(w->m->network, &a, &request, &ip, &e);
+    if (r < 0)
+        printf("%s: %s\n", id, e.message);
+    else if (!del)
+        w->addresses[i] = inet_addr(arena_cstr(&a, ip));
+    close(own);
+    close(ns);
+    arena_done(&a);
+    err_done(&e);
+    return r < 0;
+}
+
+static void *add_pods(void *arg)
+{
+    struct worker *w = arg;
+    for (unsigned i = 0; i < PODS_EACH; i++)
+        w->failures += add_one(w, i, false);
+    return NULL;
+}
+
+static void *delete_pods(void *arg)
+{
+    struct worker *w = arg;
+    for (unsigned i = 0; i < PODS_EACH; i++)
+        w->failures += add_one(w, i, true);
+    return NULL;
+}
+
+static void all_workers(struct worker *list, void *(*fn)(void *))
+{
+    for (int i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&list[i].thread, NULL, fn, &list[i]), 0);
+    for (int i = 0; i < WORKERS; i++)
+        pthread_join(list[i].thread, NULL);
+    for (int i = 0; i < WORKERS; i++)
+        assert_int_equal(list[i].failures, 0);
+}
+
+static void test_many_at_once(void **state)
+{
+    struct machine *m = *state;
+    NEEDS_ROOT(m);
+    struct worker workers[WORKERS] = {{.m = NULL}};
+    for (unsigned i = 0; i < WORKERS; i++)
+        workers[i] = (struct worker){.m = m, .number = i};
+    all_workers(workers, add_pods);
+    assert_int_equal(files(m), WORKERS * PODS_EACH);
+    assert_int_equal(host_ports(), WORKERS * PODS_EACH);
+    for (unsigned i = 0; i < WORKERS * PODS_EACH; i++)
+        for (unsigned j = 0; j < i; j++)
+            assert_true(workers[i / PODS_EACH].addresses[i % PODS_EACH] !=
+                        workers[j / PODS_EACH].addresses[j % PODS_EACH]);
+    all_workers(workers, delete_pods);
+    assert_int_equal(files(m), 0);
+    assert_int_equal(host_ports(), 0);
+    assert_int_equal(links(), 0);
+}
+
 static void test_no_range_yet(void **state)
 {
     struct machine *m = *state;
@@ -394,6 +480,7 @@ int main(void)
         CASE(test_del_when_the_namespace_is_gone),
         CASE(test_an_interrupted_add_is_done_again),
         CASE(test_collect),
+        CASE(test_many_at_once),
         CASE(test_no_range_yet),
         RANGE(test_exhaustion),
         RANGE(test_addresses_survive),

@@ -275,7 +275,14 @@ static void test_services_of_others(void **state)
              "{'metadata':{'namespace':'kube-system','name':'dns','labels':"
              "{'service.kubernetes.io/service-proxy-name':''}},"
              "'spec':{'clusterIP':'10.96.0.10'," HTTP "}}");
+    fake_put(&t->api, KIND("", "services"), WATCH_ADDED,
+             "{'metadata':{'namespace':'shop','name':'labelled','labels':"
+             "{'service.kubernetes.io/headless':''}},"
+             "'spec':{'clusterIP':'10.96.0.11'," HTTP "}}");
     assert_string_equal(kernel(t), "");
+    // Without the label it is ours.
+    fake_service(&t->api, WATCH_MODIFIED, "labelled", "'clusterIP':'10.96.0.11'," HTTP);
+    assert_string_equal(kernel(t), "10.96.0.11:80/6 refuse\n");
 }
 
 static void test_an_address_has_one_service(void **state)
