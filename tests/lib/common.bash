@@ -15,7 +15,6 @@ kubectl_paths() {
     local found
     found=$(command -v kubectl || true)
     [ -z "$found" ] || dirname "$(readlink -f "$found")"
-    echo /usr/lib/google-cloud-sdk/bin
     echo /usr/local/bin
 }
 
@@ -116,4 +115,29 @@ minor() { basename "$KUBECTL" | sed 's/kubectl\.1\.//'; }
 # contains TEXT PATTERN: as grep -E, showing the text when it does not.
 contains() {
     printf '%s\n' "$1" | grep -qE -- "$2" || { printf 'expected /%s/ in:\n%s\n' "$2" "$1"; return 1; }
+}
+
+# some_kubectls FUNCTION...: with the oldest, one of the middle and the newest; with all if CORACLE_TEST_FULL=1.
+some_kubectls() {
+    local k list n
+    mapfile -t list < <(kubectls | sort -V)
+    n=${#list[@]}
+    [ "$n" -gt 0 ] || skip "no released kubectl on this machine"
+    [ "${CORACLE_TEST_FULL:-}" = 1 ] || list=("${list[0]}" "${list[n / 2]}" "${list[n - 1]}")
+    for k in $(printf '%s\n' "${list[@]}" | sort -Vu); do
+        KUBECTL=$k
+        echo "with $(basename "$k")"
+        "$@"
+    done
+}
+
+# refused PATTERN COMMAND...: it fails, and what it says matches.
+refused() {
+    local pattern=$1 out
+    shift
+    if out=$("$@" 2>&1); then
+        printf 'not refused: %s\n%s\n' "$*" "$out"
+        return 1
+    fi
+    contains "$out" "$pattern"
 }
