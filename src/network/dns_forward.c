@@ -1,5 +1,6 @@
-// See dns_forward.h. Answers to A and AAAA questions are kept for a few seconds, for questions that are the same
-// byte for byte: programs ask in bursts. TTLs are given on as they came, which is why it is seconds.
+// See dns_forward.h. Answers to A and AAAA questions are kept for a few seconds, for questions that
+// are the same byte for byte: programs ask in bursts. TTLs are given on as they came, which is why
+// it is seconds.
 #include "network/dns_forward.h"
 #include "base/arena.h"
 #include "base/map.h"

@@ -590,12 +590,13 @@ void nft_load(struct nft_batch *b, unsigned reg, uint32_t value)
     close_expression(b);
 }
 
-void nft_random(struct nft_batch *b, unsigned reg, uint32_t modulus)
+void nft_random(struct nft_batch *b, unsigned reg, uint32_t modulus, uint32_t first)
 {
     open_expression(b, "numgen");
     put_u32(b, NFTA_NG_DREG, reg_code(reg));
     put_u32(b, NFTA_NG_MODULUS, modulus);
     put_u32(b, NFTA_NG_TYPE, NFT_NG_RANDOM);
+    put_u32(b, NFTA_NG_OFFSET, first);
     close_expression(b);
 }
 

@@ -181,6 +181,9 @@ static void add_port(struct builder *b, const struct value *port)
     bool local = str_eqc(value_str_at(spec, "externalTrafficPolicy"), "Local");
     fill_backends(b, &f, name, local);
     f.flags |= local ? FRONTEND_LOCAL : 0;
+    struct backend *list = NULL;
+    f.ninside = local ? backends_of(b, name, f.protocol, false, &list) : 0;
+    f.inside = list;
     value_each_item (value_getc(spec, "externalIPs"), ip) {
         if (external_address(b, value_string(ip), &f.address))
             add_frontend(b, &f);
@@ -221,6 +224,14 @@ static void read_slices(struct builder *b, const struct object_list *list)
     }
 }
 
+static const struct backend *copy_backends(struct arena *a, const struct backend *list, size_t n)
+{
+    struct backend *copy = arena_array(a, struct backend, n);
+    if (n > 0)
+        memcpy(copy, list, n * sizeof *copy);
+    return copy;
+}
+
 // NULL: nothing is to be there.
 static struct programmed *desired(struct service_proxy *p, struct str key)
 {
@@ -246,10 +257,8 @@ static struct programmed *desired(struct service_proxy *p, struct str key)
             continue;
         struct frontend *f = &g->frontends[g->n++];
         *f = b.out[i];
-        struct backend *copy = arena_array(&g->arena, struct backend, f->nbackends);
-        if (f->nbackends > 0)
-            memcpy(copy, f->backends, f->nbackends * sizeof *copy);
-        f->backends = copy;
+        f->backends = copy_backends(&g->arena, f->backends, f->nbackends);
+        f->inside = copy_backends(&g->arena, f->inside, f->ninside);
     }
     return g;
 }

@@ -14,6 +14,9 @@
 // NodePorts are entries with address 0.0.0.0, looked up when the destination is one of this
 // machine's.
 //
+// A Local policy with other backends for clients inside the cluster (i and their number in the shape's
+// name: l1i3) has those in the same map, with indexes from INSIDE on; chain i3 chooses among them.
+//
 // Chains are made when first needed and shared by all services with the same shape. Their name says
 // the shape: n or l (l: a Local policy, no masquerading), z in front for NodePorts (the key has
 // address 0), the number of backends, s and seconds with session affinity: n3, zn2, ln1s10800.
@@ -38,7 +41,8 @@
 #include <linux/rtnetlink.h>
 
 #define MARK_MASQUERADE 0x4000u
-#define STATE_NEW       8u // NF_CT_STATE_BIT(IP_CT_NEW), host order
+#define INSIDE          0x10000u // indexes of backends for clients inside the cluster
+#define STATE_NEW       8u       // NF_CT_STATE_BIT(IP_CT_NEW), host order
 
 enum { OFFSET_SOURCE = 12, OFFSET_DESTINATION = 16, OFFSET_DESTINATION_PORT = 2 };
 // Registers: the key of services and backends, that of affinity, the backend found.
@@ -208,17 +212,22 @@ static void set_mark(struct nft_batch *b)
     nft_meta_set(b, NFT_META_MARK, REG_WORK);
 }
 
+static void match_pods(struct proxy_rules *r, enum nft_cmp_ops op)
+{
+    struct nft_batch *b = r->batch;
+    uint32_t mask = htonl(r->prefix == 0 ? 0 : ~0u << (32 - r->prefix));
+    uint32_t network = htonl(r->network);
+    nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_SOURCE, 4, REG_WORK);
+    nft_mask(b, REG_WORK, mask, 0);
+    nft_compare(b, REG_WORK, op, &network, sizeof network);
+}
+
 static void mark_rule(struct proxy_rules *r, const char *chain, bool node_port)
 {
     struct nft_batch *b = r->batch;
     nft_rule_begin(b, chain);
-    if (!node_port) { // to a cluster address only what does not come from a pod
-        uint32_t mask = htonl(r->prefix == 0 ? 0 : ~0u << (32 - r->prefix));
-        uint32_t network = htonl(r->network);
-        nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_SOURCE, 4, REG_WORK);
-        nft_mask(b, REG_WORK, mask, 0);
-        nft_compare(b, REG_WORK, NFT_CMP_NEQ, &network, sizeof network);
-    }
+    if (!node_port) // to a cluster address only what does not come from a pod
+        match_pods(r, NFT_CMP_NEQ);
     set_mark(b);
     nft_rule_end(b);
 }
@@ -234,6 +243,45 @@ static void load_affinity_key(struct nft_batch *b, bool node_port)
     nft_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DESTINATION_PORT, 2, REG_AFFINITY + 3);
 }
 
+static void dnat_rule(struct nft_batch *b, const char *chain, bool node_port, size_t n,
+                      uint32_t first)
+{
+    nft_rule_begin(b, chain);
+    load_key(b, node_port);
+    nft_random(b, REG_INDEX, (uint32_t)n, first);
+    nft_lookup(b, backends.name, REG_KEY, REG_BACKEND, true, false);
+    nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
+    nft_rule_end(b);
+}
+
+// Pods and this machine itself leave the chain for one of their own, which masquerades: the backend
+// may be anywhere.
+static void inside_rules(struct proxy_rules *r, const char *chain, const struct frontend *f)
+{
+    struct nft_batch *b = r->batch;
+    const uint32_t local = RTN_LOCAL;
+    bool node_port = f->address == 0;
+    char name[32];
+    snprintf(name, sizeof name, "%si%zu", node_port ? "z" : "", f->ninside);
+    if (!map_has(&r->chains, str_of(name))) {
+        map_set(&r->chains, str_of(name), (void *)(r->chains.n + 1));
+        nft_chain_add(b, name, NULL, 0, 0);
+        nft_rule_begin(b, name);
+        set_mark(b);
+        nft_rule_end(b);
+        dnat_rule(b, name, node_port, f->ninside, INSIDE);
+    }
+    nft_rule_begin(b, chain);
+    match_pods(r, NFT_CMP_EQ);
+    nft_verdict(b, NFT_GO_GOTO, name);
+    nft_rule_end(b);
+    nft_rule_begin(b, chain);
+    nft_fib(b, NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_SADDR, REG_WORK);
+    nft_compare(b, REG_WORK, NFT_CMP_EQ, &local, sizeof local);
+    nft_verdict(b, NFT_GO_GOTO, name);
+    nft_rule_end(b);
+}
+
 static void make_chain(struct proxy_rules *r, const char *name, const struct frontend *f)
 {
     struct nft_batch *b = r->batch;
@@ -242,22 +290,26 @@ static void make_chain(struct proxy_rules *r, const char *name, const struct fro
     nft_chain_add(b, name, NULL, 0, 0);
     if (!(f->flags & FRONTEND_LOCAL))
         mark_rule(r, name, node_port);
-    if (timeout_ms) {
-        nft_rule_begin(b, name);
-        load_affinity_key(b, node_port);
-        nft_lookup(b, affinity.name, REG_AFFINITY, REG_BACKEND, true, false);
-        nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
-        nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
-        nft_rule_end(b);
+    if (f->ninside > 0)
+        inside_rules(r, name, f);
+    if (f->nbackends == 0)
+        return;
+    if (!timeout_ms) {
+        dnat_rule(b, name, node_port, f->nbackends, 0);
+        return;
     }
     nft_rule_begin(b, name);
+    load_affinity_key(b, node_port);
+    nft_lookup(b, affinity.name, REG_AFFINITY, REG_BACKEND, true, false);
+    nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
+    nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
+    nft_rule_end(b);
+    nft_rule_begin(b, name);
     load_key(b, node_port);
-    nft_random(b, REG_INDEX, (uint32_t)f->nbackends);
+    nft_random(b, REG_INDEX, (uint32_t)f->nbackends, 0);
     nft_lookup(b, backends.name, REG_KEY, REG_BACKEND, true, false);
-    if (timeout_ms) {
-        load_affinity_key(b, node_port);
-        nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
-    }
+    load_affinity_key(b, node_port);
+    nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
     nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
     nft_rule_end(b);
 }
@@ -268,12 +320,14 @@ static uint32_t shape_of(struct proxy_rules *r, const struct frontend *f)
     char name[32];
     int n = snprintf(name, sizeof name, "%s%s%zu", f->address ? "" : "z",
                      f->flags & FRONTEND_LOCAL ? "l" : "n", f->nbackends);
+    if (f->ninside > 0)
+        n += snprintf(name + n, sizeof name - (size_t)n, "i%zu", f->ninside);
     if (f->affinity_seconds)
         snprintf(name + n, sizeof name - (size_t)n, "s%u", f->affinity_seconds);
     uintptr_t number = (uintptr_t)map_get(&r->chains, str_of(name));
     if (number == 0) {
-        number = r->chains.n + 1;
         make_chain(r, name, f);
+        number = r->chains.n + 1;
         const struct nft_element e = {.key = {(uint32_t)number}, .chain = name};
         nft_element_add(r->batch, &shapes, &e);
         map_set(&r->chains, str_of(name), (void *)number);
@@ -305,26 +359,36 @@ static void count_hairpin(struct proxy_rules *r, uint32_t address, int change)
         nft_element_delete(r->batch, &hairpins, &e);
 }
 
+typedef void element_fn(struct nft_batch *b, const struct nft_set *s, const struct nft_element *e);
+
+static void put_backends(struct proxy_rules *r, element_fn *change, int count, struct nft_element e,
+                         const struct backend *list, size_t n, uint32_t first)
+{
+    for (size_t i = 0; i < n; i++) {
+        e.key[3] = first + (uint32_t)i; // numgen's number is in host order
+        e.data[0] = list[i].address;
+        e.data[1] = htons(list[i].port);
+        change(r->batch, &backends, &e);
+        count_hairpin(r, list[i].address, count);
+    }
+}
+
 static void put_frontend(struct proxy_rules *r, const struct frontend *f, bool add)
 {
-    void (*change)(struct nft_batch *, const struct nft_set *, const struct nft_element *) =
-        add ? nft_element_add : nft_element_delete;
+    element_fn *change = add ? nft_element_add : nft_element_delete;
+    int count = add ? 1 : -1;
     struct nft_element e = key_of(f);
     if (f->nbackends == 0) {
         e.data[0] = f->flags & FRONTEND_DROP ? REFUSAL_DROP : REFUSAL_REFUSE;
         change(r->batch, &unserved, &e);
-        return;
     }
+    if (f->nbackends + f->ninside == 0)
+        return;
     if (add)
         e.data[0] = shape_of(r, f);
     change(r->batch, &services, &e);
-    for (size_t i = 0; i < f->nbackends; i++) {
-        e.key[3] = (uint32_t)i; // numgen's number is in host order
-        e.data[0] = f->backends[i].address;
-        e.data[1] = htons(f->backends[i].port);
-        change(r->batch, &backends, &e);
-        count_hairpin(r, f->backends[i].address, add ? 1 : -1);
-    }
+    put_backends(r, change, count, e, f->backends, f->nbackends, 0);
+    put_backends(r, change, count, e, f->inside, f->ninside, INSIDE);
 }
 
 int frontend_cmp(const struct frontend *a, const struct frontend *b)
@@ -336,16 +400,22 @@ int frontend_cmp(const struct frontend *a, const struct frontend *b)
     return a->port == b->port ? 0 : a->port < b->port ? -1 : 1;
 }
 
-bool frontend_same(const struct frontend *a, const struct frontend *b)
+static bool same_backends(const struct backend *a, size_t na, const struct backend *b, size_t nb)
 {
-    if (frontend_cmp(a, b) != 0 || a->flags != b->flags ||
-        a->affinity_seconds != b->affinity_seconds || a->nbackends != b->nbackends)
+    if (na != nb)
         return false;
-    for (size_t i = 0; i < a->nbackends; i++)
-        if (a->backends[i].address != b->backends[i].address ||
-            a->backends[i].port != b->backends[i].port)
+    for (size_t i = 0; i < na; i++)
+        if (a[i].address != b[i].address || a[i].port != b[i].port)
             return false;
     return true;
+}
+
+bool frontend_same(const struct frontend *a, const struct frontend *b)
+{
+    return frontend_cmp(a, b) == 0 && a->flags == b->flags &&
+           a->affinity_seconds == b->affinity_seconds &&
+           same_backends(a->backends, a->nbackends, b->backends, b->nbackends) &&
+           same_backends(a->inside, a->ninside, b->inside, b->ninside);
 }
 
 // Affinity entries of a changed frontend that lead to a backend it no longer has.
@@ -397,11 +467,13 @@ static void note_udp(struct proxy_rules *r, const struct frontend *f, const stru
     if (f->protocol != IPPROTO_UDP)
         return;
     const struct udp_key key = {f->address, f->port, 0};
-    size_t n = to ? to->nbackends : 0;
-    struct udp_change *change = mem_alloc(sizeof *change + n * sizeof *change->list);
-    change->n = n;
+    size_t n = to ? to->nbackends : 0, inside = to ? to->ninside : 0;
+    struct udp_change *change = mem_alloc(sizeof *change + (n + inside) * sizeof *change->list);
+    change->n = n + inside;
     if (n > 0)
         memcpy(change->list, to->backends, n * sizeof *change->list);
+    if (inside > 0)
+        memcpy(change->list + n, to->inside, inside * sizeof *change->list);
     free(map_set(&r->udp, str_n(&key, sizeof key), change));
 }
 

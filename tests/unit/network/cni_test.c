@@ -1,5 +1,5 @@
-// CNI plugins: the real ones of the distribution on a machine of namespaces (netns.h), and scripts that
-// write down how they were called.
+// CNI plugins: the real ones of the distribution on a machine of namespaces (netns.h), and scripts
+// that write down how they were called.
 #include "base/buf.h"
 #include "base/env.h"
 #include "netns.h"

@@ -1,6 +1,6 @@
-// The cluster's DNS server, asked by kdig over UDP and TCP: a scripted API server in front (fake_api.h),
-// the test itself plays the upstream resolver. In a network namespace of its own, the server's loop
-// on a thread as in production.
+// The cluster's DNS server, asked by kdig over UDP and TCP: a scripted API server in front
+// (fake_api.h), the test itself plays the upstream resolver. In a network namespace of its own, the
+// server's loop on a thread as in production.
 #include "base/buf.h"
 #include "base/thread.h"
 #include "fake_api.h"

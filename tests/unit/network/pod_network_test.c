@@ -261,8 +261,9 @@ static void test_collect(void **state)
         close(pods[i].ns.fd);
 }
 
-// Many at once, as the agent's workers do it: every pod has an address and a host port of its own, and nothing
-// is left. A worker only counts failures, since assertions belong to the test's own thread.
+// Many at once, as the agent's workers do it: every pod has an address and a host port of its own,
+// and nothing is left. A worker only counts failures, since assertions belong to the test's own
+// thread.
 enum { WORKERS = 4, PODS_EACH = 6 };
 struct worker {
     pthread_t thread;

@@ -182,6 +182,25 @@ static void test_local_policy_keeps_the_client(void **state)
     f.flags = FRONTEND_LOCAL | FRONTEND_DROP;
     install(t, &f);
     assert_int_equal(connect_to(&t->m->outside, NODE_IP, 30080, SILENCE_MS), -ETIMEDOUT);
+    // The policy is for clients outside: pods and the node itself go to any backend.
+    f.inside = t->backends;
+    f.ninside = 2;
+    for (f.nbackends = 0; f.nbackends < 2; f.nbackends++) {
+        install(t, &f);
+        const struct netns *clients[] = {&t->m->node, &t->pods[0].ns};
+        for (int i = 0; i < 2; i++) {
+            spread(t, clients[i], NODE_IP, 30080, 40, counts, peer);
+            assert_true(counts[0] > 0 && counts[1] > 0);
+            assert_string_equal(peer, GATEWAY_IP);
+        }
+        if (f.nbackends == 0) {
+            assert_int_equal(connect_to(&t->m->outside, NODE_IP, 30080, SILENCE_MS), -ETIMEDOUT);
+        } else {
+            spread(t, &t->m->outside, NODE_IP, 30080, 10, counts, peer);
+            assert_int_equal(counts[0], 10);
+            assert_string_equal(peer, OUTSIDE_IP);
+        }
+    }
     install(t, NULL);
 }
 

@@ -254,11 +254,13 @@ static void test_local_policies(void **state)
         "'ports':[{'name':'http','port':80,'nodePort':30080}]";
     fake_service(&t->api, WATCH_ADDED, "web", spec);
     slice(t, WATCH_ADDED, READY("10.244.0.2", "here") "," READY("10.244.1.2", "there"));
-    assert_string_equal(kernel(t), "0.0.0.0:30080/6 zl1 10.244.0.2:8080\n"
+    assert_string_equal(kernel(t), "0.0.0.0:30080/6 zl1i2 10.244.0.2:8080 10.244.0.2:8080 "
+                                   "10.244.1.2:8080\n"
                                    "10.96.0.5:80/6 n1 10.244.0.2:8080\n");
     // Backends elsewhere only: nothing goes there, and nobody is told that there is no Service.
     slice(t, WATCH_MODIFIED, READY("10.244.1.2", "there"));
-    assert_string_equal(kernel(t), "0.0.0.0:30080/6 drop\n10.96.0.5:80/6 drop\n");
+    assert_string_equal(kernel(t), "0.0.0.0:30080/6 zl0i1 10.244.1.2:8080\n0.0.0.0:30080/6 drop "
+                                   "10.244.1.2:8080\n10.96.0.5:80/6 drop\n");
     slice(t, WATCH_MODIFIED, "");
     assert_string_equal(kernel(t), "0.0.0.0:30080/6 refuse\n10.96.0.5:80/6 refuse\n");
 }
