@@ -1,5 +1,6 @@
-// What a DNS answer costs without sockets: parsing a question and writing an answer with three addresses, and
-// the same with the zone's look-up between, among N Services (look-ups must not depend on N).
+// What a DNS answer costs without sockets: parsing a question and writing an answer with three
+// addresses, and the same with the zone's look-up between, among N Services (look-ups must not
+// depend on N).
 //
 //     bench_dns [SERVICES...]          default: 100 30000
 #include "base/time.h"

@@ -1,6 +1,7 @@
-// What Services cost: with N Services of three endpoints each, the first table (from the informers' objects to
-// the kernel's acknowledgement), then changes of one slice; beside `nft -f` with the same maps as
-// text in the same run. In a network namespace of its own (root). Compare the ratios, not the times.
+// What Services cost: with N Services of three endpoints each, the first table (from the informers'
+// objects to the kernel's acknowledgement), then changes of one slice; beside `nft -f` with the
+// same maps as text in the same run. In a network namespace of its own (root). Compare the ratios,
+// not the times.
 //
 //     bench_proxy [SERVICES...]        default: 5000 30000
 #include "base/time.h"

@@ -1,5 +1,5 @@
-// DNS messages from anybody: a query is parsed and answered, an upstream's response is walked. What was
-// written must parse again to the same question.
+// DNS messages from anybody: a query is parsed and answered, an upstream's response is walked. What
+// was written must parse again to the same question.
 #include "base/arena.h"
 #include "base/err.h"
 #include "network/dns_message.h"
