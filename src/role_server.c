@@ -247,7 +247,8 @@ static void stop_control(struct server *s)
     client_free(s->setup_client);
     client_free(s->scheduler_client);
     client_free(s->controller_client);
-    // Before the API server: its watch cache may have posted to this loop what loop_free still runs.
+    // Before the API server: its watch cache may have posted to this loop what loop_free still
+    // runs.
     loop_free(TAKE_PTR(s->loop));
 }
 

@@ -79,8 +79,8 @@ const struct ptree_ops *cache_objects_ops(void);
 struct str cache_key(struct arena *a, const struct kind *k, struct str ns, struct str name);
 
 // Told of every change of a kind, on the store's writer thread, before readers and watchers see it:
-// no blocking, no writes, no reading of the cache. old NULL: created; new NULL: deleted. Objects are
-// borrowed. For the life of the cache.
+// no blocking, no writes, no reading of the cache. old NULL: created; new NULL: deleted. Objects
+// are borrowed. For the life of the cache.
 typedef void cache_listener_fn(void *ctx, struct object *old, struct object *new);
 void cache_listen(struct cache *c, const struct kind *k, cache_listener_fn *fn, void *ctx);
 

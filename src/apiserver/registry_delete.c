@@ -12,7 +12,7 @@
 
 #define FINALIZER_FOREGROUND "foregroundDeletion"
 #define FINALIZER_ORPHAN     "orphan"
-#define GRACE_MAX            ((int64_t)10 * 365 * 86400) // seconds; what is longer means "very long"
+#define GRACE_MAX            ((int64_t)10 * 365 * 86400) // seconds; longer means "very long"
 
 static int check_preconditions(struct op *op, struct err *e)
 {

@@ -24,8 +24,8 @@ struct selection {
 // selected by.
 int selection_parse(struct arena *a, const struct kind *k, struct str label_selector,
                     struct str field_selector, struct selection *ret, struct err *e);
-// The one name that a field selector allows (metadata.name=x), or STR_NULL: a list or watch of it is authorised as
-// a request for that object, as upstream. In `a`.
+// The one name that a field selector allows (metadata.name=x), or STR_NULL: a list or watch of it
+// is authorised as a request for that object, as upstream. In `a`.
 struct str selection_name(struct arena *a, struct str field_selector);
 static inline bool selection_empty(const struct selection *s)
 {

@@ -86,7 +86,8 @@ struct op {
 
 // Steps that several paths share (call.c, registry_*.c).
 int op_authorise(struct op *op, struct err *e);
-// Whether `who` may make the request: the one place that says what a request on a kind means to the authoriser.
+// Whether `who` may make the request: the one place that says what a request on a kind means to the
+// authoriser.
 int request_authorise(struct apiserver *s, const struct identity *who, const struct api_request *r,
                       struct err *e);
 int op_store(struct op *op, struct err *e);

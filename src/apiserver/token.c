@@ -23,9 +23,9 @@
 
 struct token_signer {
     struct env *env;
-    // Tokens whose signature held, by hash: checking it costs more than all the rest of a small request. A
-    // token's text decides its signature, so a hit is as good as a check; times, audience and
-    // bound objects are looked at every time. The lock guards the slots.
+    // Tokens whose signature held, by hash: checking it costs more than all the rest of a small
+    // request. A token's text decides its signature, so a hit is as good as a check; times,
+    // audience and bound objects are looked at every time. The lock guards the slots.
     pthread_mutex_t lock;
     struct blob *verified[VERIFIED_SLOTS];
     EVP_PKEY *key;

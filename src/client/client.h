@@ -72,7 +72,7 @@ struct client_delete_options {
 int client_delete(struct client *c, const struct kind *k, struct str ns, struct str name,
                   const struct client_delete_options *opt, struct err *e);
 
-// Built-in kinds by name, looked up once: CLIENT_KIND("apps", "deployments"). Aborts if it is
+// Built-in kinds by name, looked up once: KIND("apps", "deployments"). Aborts if it is
 // unknown.
 const struct kind *client_kind(const char *group, const char *resource);
 #define KIND(group, resource)                                                                      \

@@ -4,12 +4,11 @@
 //
 //  1. A key that is added twice before it is taken is worked on once.
 //  2. A key is never worked on by two workers at the same time. Added while it is worked on, it is
-//  worked on
-//     once more when that run has ended.
+//     worked on once more when that run has ended.
 //  3. A failed key comes back after 5 ms, doubling with every failure up to 1000 s; success forgets
-//  that.
+//     that.
 //  4. Of several delays for one key the earliest due time wins; an immediate add does not cancel a
-//  delay.
+//     delay.
 //
 // An item exists while it is dirty, worked on, delayed, or has failures to remember. Delays stand
 // in a binary heap with one loop timer on its top, so a queue with nothing to do costs nothing.

@@ -66,8 +66,9 @@ static int clean_unhealthy(struct rollout *r, int64_t most, bool *ret_scaled)
     return 0;
 }
 
-// A set that has just been told to shrink may still report all its pods: no more of them can be counted on than
-// it is to keep. (Upstream counts them all, and can break the promise of maxUnavailable by that.)
+// A set that has just been told to shrink may still report all its pods: no more of them can be
+// counted on than it is to keep. (Upstream counts them all, and can break the promise of
+// maxUnavailable by that.)
 static int64_t rs_dependable(const struct rs *s)
 {
     return min64(s->available, s->replicas);

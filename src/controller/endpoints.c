@@ -96,7 +96,8 @@ static bool labels_match(const struct value *selector, const struct value *label
 
 // The service's pods.
 
-// The number of a service port at one pod; 0: the pod has no such port. Only names need the pod's tree.
+// The number of a service port at one pod; 0: the pod has no such port. Only names need the pod's
+// tree.
 static int64_t resolve_port(struct arena *a, const struct value *port, const struct pod_facts *p,
                             const struct value **pod)
 {

@@ -1,7 +1,8 @@
-// See pod_facts.h. A block is made when an event comes, on the loop, and never changes after that; the lists that it
-// stands in are the cache's.
+// See pod_facts.h. A block is made when an event comes, on the loop, and never changes after that;
+// the lists that it stands in are the cache's.
 //
-// Lock: `lock` guards the maps and the lists. It is held for lookups and for copying references out.
+// Lock: `lock` guards the maps and the lists. It is held for lookups and for copying references
+// out.
 #include "controller/pod_facts.h"
 
 enum kind_of_list { BY_NS, BY_NODE, BY_CONTROLLER, LISTS };

@@ -1,8 +1,9 @@
-// Pods, read out once: what the controllers ask about a pod, in one small block per pod version, found by key,
-// namespace, node and controller. Counting the pods of a set costs nanoseconds a pod, not a parse.
+// Pods, read out once: what the controllers ask about a pod, in one small block per pod version,
+// found by key, namespace, node and controller. Counting the pods of a set costs nanoseconds a pod,
+// not a parse.
 //
-// One cache serves all controllers. The loop keeps it current from the pod informer; readers on any thread get
-// references. Listeners are called on the loop, after the cache shows the change.
+// One cache serves all controllers. The loop keeps it current from the pod informer; readers on any
+// thread get references. Listeners are called on the loop, after the cache shows the change.
 #pragma once
 #include "base/list.h"
 #include "controller/control.h"
@@ -32,7 +33,8 @@ static inline bool facts_active(const struct pod_facts *p)
 {
     return !p->deleting && !facts_finished(p);
 }
-// As pod_available in upstream: ready for min_ready_seconds; *ret_wait_ns: until time alone makes it so, or 0.
+// As pod_available in upstream: ready for min_ready_seconds; *ret_wait_ns: until time alone makes
+// it so, or 0.
 bool facts_available(const struct pod_facts *p, int64_t min_ready_seconds, int64_t now,
                      uint64_t *ret_wait_ns);
 void pod_facts_unref(struct pod_facts *p);

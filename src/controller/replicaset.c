@@ -29,9 +29,9 @@ struct pod_rank {
     size_t neighbours; // active pods of the same group on the same node
 };
 
-// Negative: a is deleted before b. Not assigned before assigned; Pending, Unknown, Running; not ready
-// before ready; cheaper before dearer; doubled up before alone; ready for a shorter time; more restarts;
-// younger before older.
+// Negative: a is deleted before b. Not assigned before assigned; Pending, Unknown, Running; not
+// ready before ready; cheaper before dearer; doubled up before alone; ready for a shorter time;
+// more restarts; younger before older.
 static int pod_rank_cmp(const void *pa, const void *pb)
 {
     const struct pod_facts *a = ((const struct pod_rank *)pa)->pod;
@@ -63,8 +63,8 @@ static void count_on_nodes(struct replicasets *c, struct arena *a, struct str ui
     }
 }
 
-// Nodes and how many active pods of the set's group each has. The group: the pods of all ReplicaSets that have
-// the same controller, or of this one alone.
+// Nodes and how many active pods of the set's group each has. The group: the pods of all
+// ReplicaSets that have the same controller, or of this one alone.
 static void count_neighbours(struct replicasets *c, struct arena *a, const struct value *set,
                              struct map *nodes)
 {
@@ -229,8 +229,8 @@ static int write_status(struct replicasets *c, struct arena *a, struct value *se
     return client_update_status(c->control->client, KIND("apps", "replicasets"), set, NULL, e);
 }
 
-// The active pods of the set: its own that match (others are released), and orphans that do (adopted; they count
-// once the cache shows them as ours).
+// The active pods of the set: its own that match (others are released), and orphans that do
+// (adopted; they count once the cache shows them as ours).
 static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
                       const struct value *set, const struct selector *selector,
                       struct pod_list *owned, struct pod_facts ***ret_active, size_t *ret_n,

@@ -1,16 +1,18 @@
-// Load for scripts/bench: many blocking TLS connections, one thread each, HTTP/1.1 with keep-alive. Knows nothing of
-// coracle, so the same program drives its peers.
+// Load for scripts/bench: many blocking TLS connections, one thread each, HTTP/1.1 with keep-alive.
+// Knows nothing of coracle, so the same program drives its peers.
 //
-//   apibench requests URL CLIENTS COUNT METHOD BODY-FILE   each request; %d in URL and body is its number, %D
-//                                                          the same in eight digits
-//   apibench reach    URL COUNT BODY-FILE TEXT             posts to URL, then gets URL/bench-NUMBER until the answer holds
-//                                                          TEXT; one after the other
-//   apibench list     URL                                  one GET: time to the first byte, to the last, bytes
-//   apibench watch    URL WATCHERS EVENTS COMMAND…         opens WATCHERS streams, runs COMMAND, waits until each has seen
-//                                                          EVENTS events ("type" lines) more than at the start
+//   apibench requests URL CLIENTS COUNT METHOD BODY-FILE
+//       each request; %d in URL and body is its number, %D the same in eight digits
+//   apibench reach URL COUNT BODY-FILE TEXT
+//       posts to URL, then gets URL/bench-NUMBER until the answer holds TEXT; one after the other
+//   apibench list URL
+//       one GET: time to the first byte, to the last, bytes
+//   apibench watch URL WATCHERS EVENTS COMMAND…
+//       opens WATCHERS streams, runs COMMAND, waits until each has seen EVENTS events ("type"
+//       lines) more than at the start
 //
-// Environment: CERT, KEY (client certificate, PEM files), PID (a process whose CPU time is measured).
-// Output: one line "key=value key=value …"; times in microseconds.
+// Environment: CERT, KEY (client certificate, PEM files), PID (a process whose CPU time is
+// measured). Output: one line "key=value key=value …"; times in microseconds.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
