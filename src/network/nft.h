@@ -75,7 +75,7 @@ void nft_compare(struct nft_batch *b, unsigned reg, enum nft_cmp_ops op, const v
                  unsigned length);
 // Network order, 4 bytes.
 void nft_mask(struct nft_batch *b, unsigned reg, uint32_t mask, uint32_t xor_with);
-void nft_load(struct nft_batch *b, unsigned reg, uint32_t value);     // network order
+void nft_load(struct nft_batch *b, unsigned reg, uint32_t value); // network order
 // first … first+modulus-1, host order.
 void nft_random(struct nft_batch *b, unsigned reg, uint32_t modulus, uint32_t first);
 // Look reg… up in a set or map. Map: data goes to dreg…; verdict map: dreg -1 takes the verdict.

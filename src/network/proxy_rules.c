@@ -14,8 +14,9 @@
 // NodePorts are entries with address 0.0.0.0, looked up when the destination is one of this
 // machine's.
 //
-// A Local policy with other backends for clients inside the cluster (i and their number in the shape's
-// name: l1i3) has those in the same map, with indexes from INSIDE on; chain i3 chooses among them.
+// A Local policy with other backends for clients inside the cluster (i and their number in the
+// shape's name: l1i3) has those in the same map, with indexes from INSIDE on; chain i3 chooses
+// among them.
 //
 // Chains are made when first needed and shared by all services with the same shape. Their name says
 // the shape: n or l (l: a Local policy, no masquerading), z in front for NodePorts (the key has

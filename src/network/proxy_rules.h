@@ -26,8 +26,8 @@ struct frontend {
     uint32_t affinity_seconds; // 0: none
     const struct backend *backends;
     size_t nbackends;
-    // FRONTEND_LOCAL: the policy is for clients outside the cluster; pods and this machine get these instead. 0: no
-    // difference is made.
+    // FRONTEND_LOCAL: the policy is for clients outside the cluster; pods and this machine get
+    // these instead. 0: no difference is made.
     const struct backend *inside;
     size_t ninside;
 };
