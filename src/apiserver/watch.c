@@ -45,11 +45,6 @@ struct api_watch {
     struct watch_sink sink;
 };
 
-const struct kind *watch_kind(const struct api_watch *w)
-{
-    return w->kind;
-}
-
 struct object *watch_item_object(const struct api_watch *w, const struct watch_item *it)
 {
     if (it->object)

@@ -40,4 +40,3 @@ int watch_start(struct apiserver *s, struct loop *l, const struct api_request *r
                 const struct watch_sink *sink, struct api_watch **ret, struct err *e);
 void watch_resume(struct api_watch *w);
 void watch_stop(struct api_watch *w); // no callback after it returns; not from within on_end
-const struct kind *watch_kind(const struct api_watch *w);

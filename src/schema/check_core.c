@@ -2,23 +2,12 @@
 #include "object/json.h"
 #include "object/quantity.h"
 #include "schema/check.h"
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 check_function check_service, check_config_map, check_secret, check_node, check_persistent_volume,
     check_claim_spec, check_claim, check_limit_range_item, check_replication_controller,
     check_event;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
-
-static bool same(const struct value *a, const struct value *b)
-{
-    bool none_a = !a || a->kind == VALUE_NULL, none_b = !b || b->kind == VALUE_NULL;
-    return none_a || none_b ? none_a == none_b : value_eq(a, b);
-}
 
 // ---- services -----------------------------------------------------------------------------------
 

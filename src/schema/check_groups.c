@@ -1,16 +1,11 @@
 // Rules of the other groups: rbac, networking, scheduling, discovery, admission, extensions.
 #include "schema/check.h"
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 check_function check_rbac_subject, check_policy_rule, check_role_binding, check_ingress,
     check_network_policy_spec, check_priority_class, check_endpoint_slice, check_webhook, check_crd,
     check_api_service;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
 
 // ---- rbac
 // -----------------------------------------------------------------------------------------

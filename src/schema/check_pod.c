@@ -8,18 +8,13 @@
 #include "object/quantity.h"
 #include "object/selector.h"
 #include "schema/check.h"
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 check_function check_pod, check_pod_spec, check_pod_template, check_probe, check_lifecycle_handler,
     check_env_var, check_env_from, check_named, check_key_paths, check_key_paths_named,
     check_volume, check_host_path, check_toleration, check_node_selector_requirement,
     check_security_context, check_seccomp_profile, check_resource_requirements;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
 
 // How many of the named members are there.
 static size_t count_of(const struct value *object, const char *const *keys, size_t n)
@@ -470,12 +465,6 @@ void check_pod_template(struct check *c, const struct value *template, const str
 }
 
 // ---- pods ---------------------------------------------------------------------------------------
-
-static bool same(const struct value *a, const struct value *b)
-{
-    bool none_a = !a || a->kind == VALUE_NULL, none_b = !b || b->kind == VALUE_NULL;
-    return none_a || none_b ? none_a == none_b : value_eq(a, b);
-}
 
 // Makes to[key] what from[key] is.
 static void restore(struct arena *a, struct value *to, const struct value *from, const char *key)

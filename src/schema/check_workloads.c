@@ -2,24 +2,13 @@
 #include "object/quantity.h"
 #include "object/selector.h"
 #include "schema/check.h"
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 check_function check_deployment_spec, check_deployment_strategy, check_rolling_update_deployment,
     check_workload_spec, check_daemon_set_spec, check_rolling_update_daemon_set,
     check_stateful_set_spec, check_controller_revision, check_job, check_job_spec, check_cron_job,
     check_hpa_spec, check_disruption_budget_spec;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
-
-static bool same(const struct value *a, const struct value *b)
-{
-    bool none_a = !a || a->kind == VALUE_NULL, none_b = !b || b->kind == VALUE_NULL;
-    return none_a || none_b ? none_a == none_b : value_eq(a, b);
-}
 
 static const struct str only_always[] = {STR("Always"), STR_NULL};
 

@@ -52,11 +52,6 @@ static void default_object(struct arena *a, const struct type *type, struct valu
     }
 }
 
-void schema_default_type(struct arena *a, const struct type *type, struct value *object)
-{
-    default_object(a, type, object, 0);
-}
-
 int schema_default(struct arena *a, const struct kind *kind, struct value *object)
 {
     default_object(a, kind->type, object, 0);

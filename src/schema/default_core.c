@@ -2,23 +2,12 @@
 //
 // All of these may run twice on one object and must then change nothing.
 #include "object/base64.h"
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 default_function default_pod, default_pod_spec, default_container, default_volume,
     default_service_spec, default_service_port, default_namespace, default_node_status,
     default_limit_range_item, default_replication_controller, default_secret;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
-
-static void set_absent(struct arena *a, struct value *object, const char *key, struct value *v)
-{
-    if (!has(object, key))
-        value_setc(a, object, key, v);
-}
 
 static void set_empty(struct arena *a, struct value *object, const char *key, const char *text)
 {

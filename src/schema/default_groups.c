@@ -1,24 +1,13 @@
 // Defaults of the other groups that depend on other fields. What does not is data in api/*.kinds.
 //
 // All of these may run twice on one object and must then change nothing.
+#include "schema/fields.h"
 #include "schema/tables.h"
 
 default_function default_deployment_strategy, default_daemon_set_strategy,
     default_stateful_set_strategy, default_job, default_job_spec, default_hpa_spec,
     default_network_policy_spec, default_rbac_subject, default_csi_driver_spec,
     default_device_request, default_crd;
-
-static bool has(const struct value *object, const char *key)
-{
-    const struct value *v = value_getc(object, key);
-    return v && v->kind != VALUE_NULL;
-}
-
-static void set_absent(struct arena *a, struct value *object, const char *key, struct value *v)
-{
-    if (!has(object, key))
-        value_setc(a, object, key, v);
-}
 
 // rollingUpdate is there exactly for the strategy that it belongs to; its own fields are data.
 static void rolling_update(struct arena *a, struct value *strategy)

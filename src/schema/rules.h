@@ -73,8 +73,6 @@ int schema_check_fields(struct arena *a, const struct type *type, struct value *
 
 // Fills in the defaults of the kind's version, in place, at any depth. 0; it cannot fail today.
 int schema_default(struct arena *a, const struct kind *kind, struct value *object);
-// The same for any type (a pod template read from somewhere else).
-void schema_default_type(struct arena *a, const struct type *type, struct value *object);
 
 // All faults of `object` (old: NULL on create). 0, or ERR_INVALID with causes and details set and
 // the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`, or

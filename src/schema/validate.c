@@ -268,6 +268,18 @@ static int finish(struct check *c)
     return err_set(e, ERR_INVALID, "%s", buf_cstr(&b));
 }
 
+// The end of a run: 0, or all faults moved to the caller.
+static int conclude(struct check *c, struct err *e)
+{
+    buf_done(&c->path);
+    if (!c->faults)
+        return 0;
+    int code = finish(c);
+    if (e)
+        err_move(e, c->e);
+    return code;
+}
+
 int schema_validate_subresource(struct arena *a, const struct kind *kind, struct str subresource,
                                 struct value *object, const struct value *old, struct err *e)
 {
@@ -293,13 +305,7 @@ int schema_validate_subresource(struct arena *a, const struct kind *kind, struct
     } else {
         check_walk(&c, kind->type, object, old);
     }
-    buf_done(&c.path);
-    if (!c.faults)
-        return 0;
-    int code = finish(&c);
-    if (e)
-        err_move(e, &faults);
-    return code;
+    return conclude(&c, e);
 }
 
 int schema_validate(struct arena *a, const struct kind *kind, struct value *object,
@@ -321,11 +327,5 @@ int schema_validate_body(struct arena *a, const struct subresource *subresource,
     struct check c = {.arena = a, .kind = &body, .root = object, .e = &faults, .path = BUF_INIT};
     BUG_ON(!subresource->type);
     check_walk(&c, subresource->type, object, NULL);
-    buf_done(&c.path);
-    if (!c.faults)
-        return 0;
-    int code = finish(&c);
-    if (e)
-        err_move(e, &faults);
-    return code;
+    return conclude(&c, e);
 }
