@@ -479,7 +479,7 @@ static const struct part {
     {"store", "", start_store, stop_store},
     {"certificates", "", start_pki, stop_pki},
     {"API server", "", start_api, stop_api},
-    {"HTTPS", "", start_http, stop_http},
+    {"HTTPS server", "", start_http, stop_http},
     {"kubeconfig", "", write_kubeconfig, no_stop},
     {"control plane", "", start_control, stop_control},
     {"controllers", "controllers", start_controllers, stop_controllers},

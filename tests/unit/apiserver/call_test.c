@@ -191,8 +191,8 @@ static void test_patches(void **state)
     r->field_validation = VALIDATION_STRICT;
     r->body = parse(f, "{'spec':{'foo':1}}");
     run_fails(f, 422,
-              " \"\" is invalid: patch: Invalid value: \"{\"spec\":{\"foo\":1}}\": strict decoding "
-              "error: unknown field \"spec.foo\"");
+              " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\":{\\\"foo\\\":1}}\": strict "
+              "decoding error: unknown field \"spec.foo\"");
     r = request(f, VERB_PATCH, "deployments", "default", "none");
     r->patch_type = PATCH_TYPE_MERGE;
     r->body = parse(f, "{}");
