@@ -230,7 +230,8 @@ static void on_timer(struct loop_timer *t)
 static void report(struct work_queue *q, struct str key, bool again, const struct err *e)
 {
     const char *text = e->message ? e->message : "will be retried";
-    if (again || err_is(e, ERR_CONFLICT) || err_is(e, ERR_NOT_FOUND) || !e->reason)
+    if (again || err_is(e, ERR_CONFLICT) || err_is(e, ERR_ALREADY_EXISTS) ||
+        err_is(e, ERR_NOT_FOUND) || !e->reason)
         log_debug(q->name, "reconcile key=\"%.*s\" error=\"%s\"", STR_ARG(key), text);
     else
         log_warn(q->name, "reconcile key=\"%.*s\" error=\"%s\"", STR_ARG(key), text);
