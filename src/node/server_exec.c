@@ -52,6 +52,7 @@ struct exec_session {
     size_t ncommand;
     struct websocket *ws; // NULL: closed
     struct runtime_session *running;
+    uint16_t width, height; // of the terminal, as last told; 0: not yet
     bool starting, closing; // jobs under way
     bool exited, finished;
     int exit_code;
@@ -324,16 +325,25 @@ static void on_stdin_ready(struct loop_fd *f, unsigned ready)
     flush_stdin(container_of(f, struct exec_session, stdin_watch));
 }
 
+// Clients tell the size at once: it waits for the start.
+static void apply_size(struct exec_session *s)
+{
+    if (s->running && !s->closing && s->width)
+        s->server->agent->runtime->ops->session_resize(s->running, s->width, s->height);
+}
+
 static void resize(struct exec_session *s, struct str text)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct value *v = NULL;
-    if (json_parse(&a, text, NULL, &v, NULL) < 0 || !s->running || s->closing)
+    if (json_parse(&a, text, NULL, &v, NULL) < 0)
         return;
     int64_t width = value_int_at(v, "Width", 0), height = value_int_at(v, "Height", 0);
-    if (width > 0 && width <= UINT16_MAX && height > 0 && height <= UINT16_MAX)
-        s->server->agent->runtime->ops->session_resize(s->running, (uint16_t)width,
-                                                       (uint16_t)height);
+    if (width <= 0 || width > UINT16_MAX || height <= 0 || height > UINT16_MAX)
+        return;
+    s->width = (uint16_t)width;
+    s->height = (uint16_t)height;
+    apply_size(s);
 }
 
 static void on_message(struct websocket *w, bool binary, struct str message)
@@ -424,16 +434,30 @@ static void drop_fds(struct exec_session *s)
     s->child_fds[0] = s->child_fds[1] = s->child_fds[2] = -1;
 }
 
+// What the job brings to the loop, where the session's fields belong.
+struct start_result {
+    struct exec_session *session;
+    struct runtime_session *running; // NULL: failed, and error says why
+    struct err error;
+};
+
 static void started_back(void *arg)
 {
-    struct exec_session *s = arg;
+    struct start_result *result = arg;
+    struct exec_session *s = result->session;
     s->starting = false;
+    s->running = result->running;
+    if (!s->running)
+        s->start_error = arena_str(&s->a, str_of(result->error.message));
+    err_done(&result->error);
+    free(result);
     if (!s->running) {
         s->holds--; // on_exit will not come
         finish(s);
     } else if (!s->ws) {
         finish(s);
     } else {
+        apply_size(s);
         flush_stdin(s);
         finish_when_drained(s);
     }
@@ -455,14 +479,14 @@ static void start_job(void *arg)
         .on_exit = on_exit_code,
         .ctx = s,
     };
-    _cleanup_err_ struct err e = ERR_INIT;
-    struct runtime_session *running = NULL;
-    int rc = s->attach ? r->ops->attach(r, &x, &running, &e) : r->ops->exec(r, &x, &running, &e);
+    struct start_result *result = mem_zalloc(sizeof(*result));
+    result->session = s;
+    int rc = s->attach ? r->ops->attach(r, &x, &result->running, &result->error)
+                       : r->ops->exec(r, &x, &result->running, &result->error);
+    BUG_ON(rc == 0 && !result->running);
     if (rc < 0)
-        s->start_error = arena_str(&s->a, str_of(e.message));
-    else
-        s->running = running;
-    loop_call(s->loop, started_back, s);
+        result->running = NULL;
+    loop_call(s->loop, started_back, result);
 }
 
 struct exec_lookup {
