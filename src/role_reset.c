@@ -15,8 +15,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define DNS_IP "10.96.0.10"
-
 struct reset {
     const char *cgroup_root, *data_dir, *state_dir, *log_dir;
     struct arena arena;
@@ -88,7 +86,7 @@ static int remove_proxy(struct reset *t, struct err *e)
 {
     (void)t;
     int r = service_proxy_teardown(NULL, e);
-    return r < 0 ? r : dns_address_del(STR(DNS_IP), e);
+    return r < 0 ? r : dns_address_del(STR(CLUSTER_DNS_IP), e);
 }
 
 static int remove_volumes(struct reset *t, struct err *e)

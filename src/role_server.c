@@ -36,11 +36,6 @@
 
 #define HTTP_LOOPS_MAX 8
 #define STOP_GRACE_NS  (5 * NS_PER_S)
-#define SERVICE_CIDR   "10.96.0.0/12"
-#define SERVICE_IP     "10.96.0.1"
-#define DNS_IP         "10.96.0.10"
-#define POD_CIDR       "10.244.0.0/16"
-#define CLUSTER_DOMAIN "cluster.local"
 
 struct settings {
     const char *cgroup_root, *data_dir, *state_dir, *bind, *node_name, *node_ip, *store, *runtime,
@@ -127,7 +122,7 @@ static int start_pki(struct server *s, struct err *e)
                                     .nnames = 1,
                                     .addresses = addresses,
                                     .naddresses = n,
-                                    .service_ip = STR(SERVICE_IP),
+                                    .service_ip = STR(CLUSTER_SERVICE_IP),
                                     .cluster_domain = STR(CLUSTER_DOMAIN)};
     int r = pki_open(s->env, &opt, &s->pki, e);
     return r < 0 ? err_wrap(e, e, "the cluster's certificates") : 0;
@@ -147,8 +142,8 @@ static int start_api(struct server *s, struct err *e)
                                           .pki = s->pki,
                                           .advertise_address = s->advertise,
                                           .port = s->set.port,
-                                          .service_cidr = STR(SERVICE_CIDR),
-                                          .pod_cidr = STR(POD_CIDR),
+                                          .service_cidr = STR(CLUSTER_SERVICE_CIDR),
+                                          .pod_cidr = STR(CLUSTER_POD_CIDR),
                                           .cluster_domain = STR(CLUSTER_DOMAIN),
                                           .node_port_first = 30000,
                                           .node_port_last = 32767,
@@ -271,7 +266,7 @@ static const char dns_service_yaml[] =
     "    kubernetes.io/name: CoreDNS\n"
     "    service.kubernetes.io/service-proxy-name: coracle-node-dns\n"
     "spec:\n"
-    "  clusterIP: " DNS_IP "\n"
+    "  clusterIP: " CLUSTER_DNS_IP "\n"
     "  ports:\n"
     "  - {name: dns, port: 53, protocol: UDP}\n"
     "  - {name: dns-tcp, port: 53, protocol: TCP}\n";
@@ -296,7 +291,7 @@ static int start_controllers(struct server *s, struct err *e)
 {
     (void)e;
     const struct controller_options opt = {.root_ca_pem = s->pki->ca_cert,
-                                           .pod_cidr = STR(POD_CIDR)};
+                                           .pod_cidr = STR(CLUSTER_POD_CIDR)};
     s->controllers = controllers_start(s->controller_client, s->informers, s->executor, &opt);
     static const char *const masters[] = {"system:masters"};
     s->setup_client =
@@ -365,16 +360,17 @@ static int start_network(struct server *s, struct err *e)
     const struct pod_network_options net = {.state_dir = path_in(s, "network"),
                                             .cni_conf_dir = "/etc/cni/net.d",
                                             .cni_bin_dirs = "/opt/cni/bin:/usr/lib/cni",
-                                            .cluster_cidr = STR(POD_CIDR)};
-    const struct service_proxy_options proxy = {
-        .informers = s->proxy_informers, .node_name = s->node_name, .pod_cidr = STR(POD_CIDR)};
+                                            .cluster_cidr = STR(CLUSTER_POD_CIDR)};
+    const struct service_proxy_options proxy = {.informers = s->proxy_informers,
+                                                .node_name = s->node_name,
+                                                .pod_cidr = STR(CLUSTER_POD_CIDR)};
     const struct dns_server_options dns = {.informers = s->proxy_informers,
                                            .cluster_domain = STR(CLUSTER_DOMAIN),
-                                           .listen = STR(DNS_IP ":53")};
+                                           .listen = STR(CLUSTER_DNS_IP ":53")};
     int r;
     if ((r = pod_network_new(&net, &s->pod_network, e)) < 0 ||
         (r = service_proxy_new(s->node_loop, &proxy, &s->proxy, e)) < 0 ||
-        (r = dns_address_add(STR(DNS_IP), e)) < 0 ||
+        (r = dns_address_add(STR(CLUSTER_DNS_IP), e)) < 0 ||
         (r = dns_server_new(s->node_loop, &dns, &s->dns, e)) < 0)
         return r;
     return 0;
@@ -406,7 +402,7 @@ static int start_agent(struct server *s, struct err *e)
                                            .data_dir = s->set.data_dir,
                                            .log_dir = s->set.log_dir,
                                            .node_ip = s->node_ip,
-                                           .cluster_dns = s->dns ? STR(DNS_IP) : STR_NULL,
+                                           .cluster_dns = s->dns ? STR(CLUSTER_DNS_IP) : STR_NULL,
                                            .cluster_domain = STR(CLUSTER_DOMAIN),
                                            .api_port = s->set.kubelet_port,
                                            .serving_cert_pem = cert,

@@ -124,11 +124,6 @@ struct in_addr addresses_gateway(const struct addresses *a)
     return at(a, 1);
 }
 
-unsigned addresses_prefix(const struct addresses *a)
-{
-    return a->prefix;
-}
-
 bool addresses_find(const struct addresses *a, struct str sandbox, struct in_addr *ret)
 {
     uintptr_t offset = (uintptr_t)map_get(&a->offsets, sandbox);

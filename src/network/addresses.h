@@ -12,7 +12,6 @@ struct addresses;
 int addresses_open(const char *dir, struct str cidr, struct addresses **ret, struct err *e);
 void addresses_free(struct addresses *a);
 struct in_addr addresses_gateway(const struct addresses *a);
-unsigned addresses_prefix(const struct addresses *a);
 // The sandbox's address, a new one where it has none. ERR_TOO_MANY_REQUESTS: the range is used up.
 int addresses_take(struct addresses *a, struct str sandbox, struct in_addr *ret, struct err *e);
 bool addresses_find(const struct addresses *a, struct str sandbox, struct in_addr *ret);

@@ -115,11 +115,6 @@ void nft_drop(struct nft_batch *b)
     free(b);
 }
 
-size_t nft_size(const struct nft_batch *b)
-{
-    return b->b.n;
-}
-
 static const char *message_name(unsigned type)
 {
     static const char *const names[] = {
@@ -274,14 +269,6 @@ void nft_chain_add(struct nft_batch *b, const char *name, const char *type, int 
     close_message(b);
 }
 
-void nft_chain_delete(struct nft_batch *b, const char *name)
-{
-    open_message(b, NFT_MSG_DELCHAIN, 0);
-    put_string(b, NFTA_CHAIN_TABLE, b->table);
-    put_string(b, NFTA_CHAIN_NAME, name);
-    close_message(b);
-}
-
 static unsigned slots(const enum nft_type *types)
 {
     unsigned n = 0;
@@ -371,12 +358,6 @@ void nft_element_add(struct nft_batch *b, const struct nft_set *s, const struct 
 void nft_element_delete(struct nft_batch *b, const struct nft_set *s, const struct nft_element *e)
 {
     element_message(b, NFT_MSG_DELSETELEM, 0, s, e);
-}
-
-void nft_set_flush(struct nft_batch *b, const char *set)
-{
-    const struct nft_set s = {.name = set};
-    element_message(b, NFT_MSG_DELSETELEM, 0, &s, NULL);
 }
 
 // --- dump ---

@@ -20,15 +20,13 @@ struct nft_batch *nft_begin(const char *table); // family ip
 // ERR_INTERNAL with the object that the kernel refused. Not an error: deleting what is not there,
 // when the delete was marked optional. Always frees the batch.
 int nft_commit(struct netlink *n, struct nft_batch *b, struct err *e);
-void nft_drop(struct nft_batch *b);         // instead of commit
-size_t nft_size(const struct nft_batch *b); // bytes so far
+void nft_drop(struct nft_batch *b); // instead of commit
 
 void nft_table_add(struct nft_batch *b);
 void nft_table_delete(struct nft_batch *b); // add it before: deleting what is not there fails
 // A base chain (type "nat" or "filter", hook NF_INET_*, policy accept) or, with type NULL, a plain
 // one.
 void nft_chain_add(struct nft_batch *b, const char *name, const char *type, int hook, int priority);
-void nft_chain_delete(struct nft_batch *b, const char *name);
 
 // Data types as nft shows them.
 enum nft_type {
@@ -56,7 +54,6 @@ struct nft_element {
 };
 void nft_element_add(struct nft_batch *b, const struct nft_set *s, const struct nft_element *e);
 void nft_element_delete(struct nft_batch *b, const struct nft_set *s, const struct nft_element *e);
-void nft_set_flush(struct nft_batch *b, const char *set);
 // All elements of a set, by dump. fn gets key and data slots (verdicts: the chain). 0 or -errno.
 int nft_set_each(struct netlink *n, const char *table, const struct nft_set *s,
                  void (*fn)(void *ctx, const struct nft_element *e), void *ctx);
