@@ -158,6 +158,187 @@ EOF
     contains "$out" 'spec.containers\[0\].image: Required value'
 }
 
+# Every generator of `kubectl create`, and what get and describe say of it.
+generators() {
+    local ns out
+    ns=t$(minor)-generators
+    K create namespace "$ns"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -subj /CN=x -days 3 2>/dev/null
+    K -n "$ns" create job once --image=x -- true
+    K -n "$ns" create cronjob often --image=x --schedule='*/5 * * * *' -- true
+    K -n "$ns" create job now --from=cronjob/often
+    K -n "$ns" create secret tls cert --cert="$DIR/cert.pem" --key="$DIR/key.pem"
+    K -n "$ns" create secret docker-registry pull --docker-username=u --docker-password=p --docker-server=r.example
+    K -n "$ns" create service clusterip inner --tcp=80:8080
+    K -n "$ns" create service clusterip headless --clusterip=None
+    K -n "$ns" create service nodeport outer --tcp=80:8080
+    K -n "$ns" create service loadbalancer front --tcp=80:8080
+    K -n "$ns" create service externalname away --external-name=example.com
+    K -n "$ns" create ingress site --class=nginx --rule='foo.example/*=inner:80,tls=cert'
+    K -n "$ns" create quota few --hard=pods=10
+    K -n "$ns" create poddisruptionbudget keep --selector=app=web --min-available=50%
+    K -n "$ns" create deployment web --image=x --replicas=0
+    K -n "$ns" autoscale deployment web --min=1 --max=5 --cpu-percent=80
+    K -n "$ns" run single --image=x --restart=Never
+    K create priorityclass "$ns" --value=1000
+    K create clusterrole "$ns" --verb=get --non-resource-url='/logs/*'
+    K create clusterrolebinding "$ns" --clusterrole="$ns" --user=bob --serviceaccount="$ns:default"
+
+    out=$(K -n "$ns" get services)
+    contains "$out" '^headless +ClusterIP +None +<none> +<none> '
+    contains "$out" '^outer +NodePort +10\.[0-9.]+ +<none> +80:3[0-9]{4}/TCP '
+    contains "$out" '^front +LoadBalancer +10\.[0-9.]+ +<pending> +80:3[0-9]{4}/TCP '
+    contains "$out" '^away +ExternalName +<none> +example.com +<none> '
+    contains "$(K -n "$ns" get jobs)" '^once +Running +0/1 '
+    contains "$(K -n "$ns" get cronjobs -o wide)" '^often +\*/5 \* \* \* \* +<none> +(F|f)alse +0 +<none> +[0-9]+s +often +x +<none>'
+    out=$(K -n "$ns" get secrets)
+    contains "$out" '^cert +kubernetes.io/tls +2 '
+    contains "$out" '^pull +kubernetes.io/dockerconfigjson +1 '
+    contains "$(K -n "$ns" get ingress)" '^site +nginx +foo.example +80, 443 '
+    contains "$(K -n "$ns" get pdb)" '^keep +50% +N/A +0 '
+    contains "$(K -n "$ns" get hpa)" '^web +Deployment/web +(cpu: )?<unknown>/80% +1 +5 +0 '
+    contains "$(K -n "$ns" get pod single)" '^single +0/1 +Pending +0 '
+    contains "$(K get priorityclass "$ns")" "^$ns +1000 +false "
+    contains "$(K get clusterrolebinding "$ns" -o wide)" "^$ns +ClusterRole/$ns +[0-9]+s +bob +$ns/default"
+    contains "$(K -n "$ns" describe ingress site)" '^  cert terminates foo.example'
+    contains "$(K -n "$ns" describe job once)" '^Completion Mode: +NonIndexed'
+    contains "$(K describe namespace "$ns")" '^Status: +Active'
+    contains "$(K describe clusterrole "$ns")" '\[/logs/\*\]'
+    K delete namespace "$ns" --wait=false
+}
+
+output_forms() {
+    local ns
+    ns=t$(minor)-forms
+    K create namespace "$ns"
+    K -n "$ns" create configmap b --from-literal=x=1
+    K -n "$ns" create configmap a --from-literal=x=1 --from-literal=y=2
+    eventually 10 K -n "$ns" get cm/kube-root-ca.crt sa/default
+    [ "$(K -n "$ns" get cm a -o custom-columns=N:.metadata.name,X:.data.x,Z:.nope --no-headers | tr -s ' ')" = 'a 1 <none>' ]
+    [ "$(K -n "$ns" get cm -o go-template='{{range .items}}{{.metadata.name}} {{end}}')" = 'a b kube-root-ca.crt ' ]
+    [ "$(K -n "$ns" get cm --sort-by='{.metadata.name}' -o name | tail -n 1)" = configmap/kube-root-ca.crt ]
+    [ "$(K -n "$ns" get cm --chunk-size=1 -o name | wc -l)" = 3 ]
+    [ "$(K -n "$ns" get cm,sa -o name | wc -l)" = 4 ]
+    contains "$(K -n "$ns" get all 2>&1)" "^No resources found in $ns namespace"
+    refused 'the server doesn.t have a resource type "nope"' K get nope
+    refused 'configmaps "nope" not found' K -n "$ns" get cm nope
+    refused 'field label not supported: x' K get pods --field-selector x=y
+    refused 'the server could not find the requested resource' K get --raw /apis/nope/v1/foos
+    K delete namespace "$ns" --wait=false
+}
+
+faults_of_patches() {
+    local ns
+    ns=t$(minor)-faults
+    K create namespace "$ns"
+    K -n "$ns" create configmap c --from-literal=a=1
+    refused 'configmaps "c" already exists' K -n "$ns" create configmap c
+    refused 'testing value /data/a failed' K -n "$ns" patch cm c --type=json -p '[{"op":"test","path":"/data/a","value":"2"}]'
+    refused 'nonexistent key: zz' K -n "$ns" patch cm c --type=json -p '[{"op":"remove","path":"/data/zz"}]'
+    refused 'The request is invalid: patch: Invalid value: "\{\\"data\\":\{\\"a\\":1\}\}": json: cannot unmarshal number' K -n "$ns" patch cm c --type=merge -p '{"data":{"a":1}}'
+    refused 'the name of the object \(x\) does not match the name on the URL \(c\)' K -n "$ns" patch cm c --type=merge -p '{"metadata":{"name":"x"}}'
+    refused 'the object has been modified; please apply your changes to the latest version' K -n "$ns" patch cm c --type=merge -p '{"metadata":{"resourceVersion":"1"}}'
+    contains "$(K -n "$ns" patch cm c --type=merge -p '{"data":{"a":"1"}}')" 'configmap/c patched \(no change\)'
+    eventually 10 K -n "$ns" get serviceaccount default
+    K -n "$ns" run fixed --image=x
+    refused 'pod updates may not change fields other than' K -n "$ns" patch pod fixed -p '{"spec":{"nodeName":"x"}}'
+    # Server-side apply is refused in words of its own, whether the object is there or not.
+    K -n "$ns" create configmap applied --from-literal=a=1 --dry-run=client -o yaml >"$DIR/applied.yaml"
+    refused 'Server-side apply not available on the server: .*server-side apply is not served yet' K -n "$ns" apply --server-side -f "$DIR/applied.yaml"
+    K -n "$ns" create -f "$DIR/applied.yaml"
+    refused 'Server-side apply not available on the server: .*server-side apply is not served yet' K -n "$ns" apply --server-side -f "$DIR/applied.yaml"
+    K delete namespace "$ns" --wait=false
+}
+
+validation_levels() {
+    local ns out
+    ns=t$(minor)-levels
+    K create namespace "$ns"
+    cat >"$DIR/unknown.yaml" <<EOF
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: unknown}
+dota: {a: b}
+EOF
+    refused 'strict decoding error: unknown field "dota"' K -n "$ns" create --validate=strict -f "$DIR/unknown.yaml"
+    out=$(K -n "$ns" create --validate=warn -f "$DIR/unknown.yaml" 2>&1)
+    contains "$out" '^Warning: unknown field "dota"'
+    contains "$out" '^configmap/unknown created'
+    K -n "$ns" delete cm unknown
+    out=$(K -n "$ns" create --validate=ignore -f "$DIR/unknown.yaml" 2>&1)
+    [ "$out" = 'configmap/unknown created' ]
+    K delete namespace "$ns" --wait=false
+}
+
+several_at_once() {
+    local ns
+    ns=t$(minor)-several
+    K create namespace "$ns"
+    mkdir -p "$DIR/kz"
+    cat >"$DIR/kz/all.yaml" <<EOF
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: one, labels: {set: s}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: two, labels: {set: s}}
+EOF
+    printf 'namePrefix: my-\nresources: [all.yaml]\n' >"$DIR/kz/kustomization.yaml"
+    contains "$(K -n "$ns" apply -k "$DIR/kz")" 'configmap/my-two created'
+    contains "$(K -n "$ns" delete -k "$DIR/kz")" 'configmap "my-two" deleted'
+    K -n "$ns" apply -f "$DIR/kz/all.yaml"
+    sed '/^---/,$d' "$DIR/kz/all.yaml" >"$DIR/one.yaml"
+    contains "$(K -n "$ns" apply --prune -l set=s -f "$DIR/one.yaml" --dry-run=server 2>/dev/null)" 'configmap/two pruned \(server dry run\)'
+    contains "$(K -n "$ns" apply --prune -l set=s -f "$DIR/one.yaml" 2>/dev/null)" 'configmap/two pruned'
+    [ "$(K -n "$ns" get cm -l set=s -o name)" = configmap/one ]
+    contains "$(K -n "$ns" delete cm -l set=s --dry-run=server)" 'configmap "one" deleted (from .* namespace )?\(server dry run\)'
+    K -n "$ns" delete cm -l set=s
+    refused 'configmaps "one" not found' K -n "$ns" get cm one
+    refused 'namespaces "default" is forbidden: this namespace may not be deleted' K delete namespace default
+    K delete namespace "$ns" --wait=false
+}
+
+signing_requests() {
+    local name
+    name=jane-$(minor)
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/jane.key" -subj /O=dev/CN=jane -out "$DIR/jane.csr" 2>/dev/null
+    K create -f - <<EOF
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: $name}
+spec: {request: $(base64 -w0 "$DIR/jane.csr"), signerName: kubernetes.io/kube-apiserver-client, usages: [client auth], expirationSeconds: 86400}
+EOF
+    contains "$(K get csr "$name")" "^$name +[0-9]+s +kubernetes.io/kube-apiserver-client +kubernetes-admin +24h +Pending"
+    contains "$(K certificate approve "$name")" 'approved'
+    contains "$(K get csr "$name")" 'Approved'
+    refused 'already Approved' K certificate deny "$name"
+}
+
+who_and_where() {
+    local pid at
+    if [ "$(minor)" -ge 28 ]; then
+        contains "$(K auth whoami)" '^Groups +\[system:masters system:authenticated\]'
+    else # it asks for versions that were never served here, and must be told so
+        refused 'selfsubjectreviews API is not enabled|could not find the requested resource' K auth whoami
+    fi
+    contains "$(K auth can-i --list)" '^\*\.\* +\[\] +\[\] +\[\*\]'
+    contains "$(K cluster-info)" "is running at .*https://127.0.0.1:$PORT"
+    refused 'Metrics API not available' K top node
+    contains "$(K explain pod.spec.restartPolicy 2>&1)" 'restartPolicy'
+    contains "$(K explain deployment --recursive)" '^ +progressDeadlineSeconds'
+    [ "$(K completion bash | wc -l)" -gt 100 ]
+    K cluster-info dump --output-directory="$DIR/dump-$(minor)" --namespaces default
+    [ -s "$DIR/dump-$(minor)/nodes.json" ]
+    "$KUBECTL" --cache-dir "$DIR/cache" proxy --port=0 >"$DIR/proxy-$(minor)" 2>&1 3>&- 4>&- &
+    pid=$!
+    eventually 10 grep -q 'Starting to serve' "$DIR/proxy-$(minor)"
+    at=$(grep -oE '127.0.0.1:[0-9]+' "$DIR/proxy-$(minor)")
+    contains "$(curl -fsS "http://$at/version")" '"major": "1"'
+    kill $pid
+    wait $pid 2>/dev/null || true
+}
+
 @test "version, api-resources, api-versions" { each_kubectl version_and_discovery; }
 @test "create, get as table, wide, yaml, json, jsonpath, describe, expose" { each_kubectl create_and_get; }
 @test "label, annotate, -l, --field-selector" { each_kubectl labels_and_selectors; }
@@ -165,3 +346,10 @@ EOF
 @test "get -w, wait" { each_kubectl watch_and_wait; }
 @test "RBAC: can-i, tokens, a refusal names the permission" { each_kubectl permissions; }
 @test "explain, unknown fields, invalid values" { each_kubectl explain_and_validate; }
+@test "every generator of create; its row and description" { some_kubectls generators; }
+@test "columns, templates, sorting, pages; names that are not there" { some_kubectls output_forms; }
+@test "patches that cannot be; server-side apply" { some_kubectls faults_of_patches; }
+@test "--validate=strict, warn, ignore" { some_kubectls validation_levels; }
+@test "apply -k, --prune, delete -l, dry-run" { some_kubectls several_at_once; }
+@test "certificate signing requests" { some_kubectls signing_requests; }
+@test "auth whoami, cluster-info, dump, explain --recursive, proxy, completion" { some_kubectls who_and_where; }
