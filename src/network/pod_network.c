@@ -28,9 +28,12 @@
 #define LINK_PREFIX "cora" // host ends: LINK_PREFIX and 11 hex digits of the sandbox
 
 struct pod_network {
-    pthread_mutex_t lock;        // guards `addresses`
+    pthread_mutex_t lock;        // guards the next three
     struct addresses *addresses; // NULL until the range is known
-    struct cni *cni;             // or NULL: built in
+    // A pod_network_collect that came before the range: whom to spare when the range comes.
+    bool collect_later;
+    struct map live;
+    struct cni *cni; // or NULL: built in
     char *state_dir;
     char *cluster_cidr; // "" where it is the node's
     unsigned mtu;
@@ -109,6 +112,7 @@ void pod_network_free(struct pod_network *n)
     if (!n)
         return;
     addresses_free(n->addresses);
+    map_done(&n->live);
     cni_free(n->cni);
     pthread_mutex_destroy(&n->lock);
     free(n->state_dir);
@@ -135,6 +139,42 @@ static int choose_mtu(struct pod_network *n, struct err *e)
     return 0;
 }
 
+struct collect {
+    const struct map *live;
+    struct arena arena;
+    struct str *gone;
+    size_t ngone;
+};
+
+static void collect_one(void *ctx, struct str sandbox)
+{
+    struct collect *c = ctx;
+    if (map_has(c->live, sandbox))
+        return;
+    c->gone = arena_grow(&c->arena, c->gone, c->ngone * sizeof *c->gone,
+                         (c->ngone + 1) * sizeof *c->gone);
+    c->gone[c->ngone++] = arena_str(&c->arena, sandbox);
+}
+
+static void collect_address(void *ctx, struct str sandbox, struct in_addr address)
+{
+    (void)address;
+    collect_one(ctx, sandbox);
+}
+
+static int release_gone(struct pod_network *n, const struct collect *c, struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < c->ngone; i++) {
+        const struct pod_network_request gone = {.sandbox_id = c->gone[i]};
+        r = pod_network_del(n, &gone, e);
+        if (r == 0)
+            log_info("network", "released the network of the gone sandbox=%.*s",
+                     STR_ARG(c->gone[i]));
+    }
+    return r;
+}
+
 int pod_network_set_cidr(struct pod_network *n, struct str cidr, struct err *e)
 {
     if (n->cni)
@@ -152,11 +192,21 @@ int pod_network_set_cidr(struct pod_network *n, struct str cidr, struct err *e)
         addresses_free(addresses);
         return r;
     }
+    struct collect c = {.live = &n->live};
     pthread_mutex_lock(&n->lock);
     struct addresses *old = n->addresses;
     n->addresses = addresses;
+    if (n->collect_later)
+        addresses_each(addresses, collect_address, &c);
+    n->collect_later = false;
+    map_done(&n->live);
+    n->live = MAP_INIT;
     pthread_mutex_unlock(&n->lock);
     addresses_free(old);
+    _cleanup_err_ struct err why = ERR_INIT;
+    if (release_gone(n, &c, &why) < 0)
+        log_warn("network", "addresses of former pods were not released error=\"%s\"", why.message);
+    arena_done(&c.arena);
     return 0;
 }
 
@@ -286,6 +336,8 @@ static int del_built_in(struct pod_network *n, struct str sandbox, struct err *e
     pthread_mutex_lock(&n->lock);
     if (has)
         r = addresses_release(n->addresses, sandbox, e);
+    else if (!n->addresses)
+        map_del(&n->live, sandbox); // released when the range comes
     pthread_mutex_unlock(&n->lock);
     return r;
 }
@@ -295,52 +347,31 @@ int pod_network_del(struct pod_network *n, const struct pod_network_request *r, 
     return n->cni ? cni_del(n->cni, r, e) : del_built_in(n, r->sandbox_id, e);
 }
 
-struct collect {
-    struct map live;
-    struct arena arena;
-    struct str *gone;
-    size_t ngone;
-};
-
-static void collect_one(void *ctx, struct str sandbox)
-{
-    struct collect *c = ctx;
-    if (map_has(&c->live, sandbox))
-        return;
-    c->gone = arena_grow(&c->arena, c->gone, c->ngone * sizeof *c->gone,
-                         (c->ngone + 1) * sizeof *c->gone);
-    c->gone[c->ngone++] = arena_str(&c->arena, sandbox);
-}
-
-static void collect_address(void *ctx, struct str sandbox, struct in_addr address)
-{
-    (void)address;
-    collect_one(ctx, sandbox);
-}
-
 int pod_network_collect(struct pod_network *n, const struct str *live_sandbox_ids, size_t count,
                         struct err *e)
 {
-    struct collect c = {0};
+    struct map live = MAP_INIT;
+    struct collect c = {.live = &live};
     int r = 0;
     for (size_t i = 0; i < count; i++)
-        map_set(&c.live, live_sandbox_ids[i], n);
+        map_set(&live, live_sandbox_ids[i], n);
     if (n->cni) {
         r = cni_each(n->cni, collect_one, &c, e);
     } else {
         pthread_mutex_lock(&n->lock);
-        if (n->addresses)
+        if (n->addresses) {
             addresses_each(n->addresses, collect_address, &c);
+        } else {
+            map_done(&n->live);
+            n->live = live;
+            live = MAP_INIT;
+            n->collect_later = true;
+        }
         pthread_mutex_unlock(&n->lock);
     }
-    for (size_t i = 0; r == 0 && i < c.ngone; i++) {
-        const struct pod_network_request gone = {.sandbox_id = c.gone[i]};
-        r = pod_network_del(n, &gone, e);
-        if (r == 0)
-            log_info("network", "released the network of the gone sandbox=%.*s",
-                     STR_ARG(c.gone[i]));
-    }
-    map_done(&c.live);
+    if (r == 0)
+        r = release_gone(n, &c, e);
+    map_done(&live);
     arena_done(&c.arena);
     return r;
 }

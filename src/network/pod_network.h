@@ -35,7 +35,8 @@ int pod_network_add(struct pod_network *n, struct arena *a, const struct pod_net
                     struct str *ret_ip, struct err *e);
 // Idempotent.
 int pod_network_del(struct pod_network *n, const struct pod_network_request *r, struct err *e);
-// Release what belongs to sandboxes that are not in the list (after a restart).
+// Release what belongs to sandboxes that are not in the list (after a restart). Before the range is
+// known nothing can be added; pod_network_set_cidr then does it.
 int pod_network_collect(struct pod_network *n, const struct str *live_sandbox_ids, size_t count,
                         struct err *e);
 // Takes links, rules and addresses off the machine (scripts/down).

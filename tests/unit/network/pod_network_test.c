@@ -261,6 +261,27 @@ static void test_collect(void **state)
         close(pods[i].ns.fd);
 }
 
+// The agent takes over before it knows the node's range: what is gone is released when it comes,
+// also a sandbox that was taken down in between.
+static void test_collect_before_the_range(void **state)
+{
+    struct machine *m = *state;
+    NEEDS_ROOT(m);
+    struct pod pods[3] = {pod_new(m, "a"), pod_new(m, "b"), pod_new(m, "c")};
+    pod_network_free(m->network);
+    machine_start_network(m, NULL);
+    const struct str live[] = {STR("b"), STR("c")};
+    must(pod_network_collect(m->network, live, 2, e));
+    assert_int_equal(files(m), 3);
+    must(pod_network_del(m->network, &pods[2].request, e));
+    must(pod_network_set_cidr(m->network, STR("10.244.0.0/24"), e));
+    assert_int_equal(links(), 1);
+    assert_int_equal(files(m), 1);
+    must(pod_network_teardown(m->network, e));
+    for (int i = 0; i < 3; i++)
+        close(pods[i].ns.fd);
+}
+
 // Many at once, as the agent's workers do it: every pod has an address and a host port of its own,
 // and nothing is left. A worker only counts failures, since assertions belong to the test's own
 // thread.
@@ -481,6 +502,7 @@ int main(void)
         CASE(test_del_when_the_namespace_is_gone),
         CASE(test_an_interrupted_add_is_done_again),
         CASE(test_collect),
+        CASE(test_collect_before_the_range),
         CASE(test_many_at_once),
         CASE(test_no_range_yet),
         RANGE(test_exhaustion),
