@@ -80,11 +80,11 @@ int kubeconfig_load(struct arena *a, const char *path, struct str context, struc
                        "%s: user \"%.*s\" needs a credential plug-in, which is not supported", path,
                        STR_ARG(user_name));
     k.server = value_str_at(cluster, "server");
+    while (k.server.n && k.server.p[k.server.n - 1] == '/')
+        k.server.n--;
     if (!k.server.n)
         return err_set(e, ERR_BAD_REQUEST, "%s: cluster \"%.*s\" has no server", path,
                        STR_ARG(cluster_name));
-    while (k.server.n && k.server.p[k.server.n - 1] == '/')
-        k.server.n--;
     k.insecure = value_bool_at(cluster, "insecure-skip-tls-verify", false);
     k.ns = value_str_at(chosen, "namespace");
     if (!k.ns.n)
@@ -96,6 +96,13 @@ int kubeconfig_load(struct arena *a, const char *path, struct str context, struc
                          &k.cert_pem, e)) < 0 ||
         (rc = credential(a, path, user, "client-key-data", "client-key", &k.key_pem, e)) < 0)
         return rc;
+    if (k.cert_pem.n && !k.key_pem.n)
+        return err_set(e, ERR_BAD_REQUEST,
+                       "%s: client-key-data or client-key must be specified for %.*s to use the "
+                       "clientCert authentication method",
+                       path, STR_ARG(user_name));
+    if (!k.cert_pem.n) // a key alone says nothing
+        k.cert_pem = k.key_pem = STR_NULL;
     if (!k.token.n) {
         if ((rc = credential(a, path, user, NULL, "tokenFile", &k.token, e)) < 0)
             return rc;

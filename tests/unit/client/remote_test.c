@@ -132,6 +132,12 @@ static void test_bad_kubeconfigs(void **state)
          ": client-key-data is not base64"},
         {GOOD "users: [{name: u, user: {client-key: /does/not/exist}}]\n", -404,
          ": No such file or directory"},
+        {GOOD "users: [{name: u, user: {client-certificate-data: QUI=}}]\n", -400,
+         ": client-key-data or client-key must be specified for u to use the clientCert "
+         "authentication method"},
+        {"current-context: c\ncontexts: [{name: c, context: {cluster: k}}]\n"
+         "clusters: [{name: k, cluster: {server: '//'}}]\n",
+         -400, ": cluster \"k\" has no server"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
