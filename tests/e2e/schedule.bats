@@ -66,6 +66,23 @@ event_says() { contains "$(K describe pod "$1")" "$2"; }
     K delete deployment moved
 }
 
+@test "a disruption budget is counted, and holds a drain up until it allows it" {
+    K create deployment guarded --image="$IMAGE" --replicas=1 -- sleep 3600
+    K rollout status deployment/guarded --timeout=60s
+    K create poddisruptionbudget guarded --selector=app=guarded --min-available=1
+    eventually 20 field_is pdb/guarded '{.status.currentHealthy}{.status.desiredHealthy}{.status.expectedPods}{.status.disruptionsAllowed}' 1110
+    out=$(K drain node-1 --ignore-daemonsets --timeout=4s 2>&1) && return 1
+    contains "$out" "Cannot evict pod as it would violate the pod's disruption budget"
+    K uncordon node-1
+    K scale deployment/guarded --replicas=2
+    eventually 30 field_is pdb/guarded '{.status.disruptionsAllowed}' 1
+    contains "$(K get pdb guarded)" '^guarded +1 +N/A +1 '
+    K delete pdb guarded
+    K drain node-1 --ignore-daemonsets --timeout=60s
+    K uncordon node-1
+    K delete deployment guarded
+}
+
 @test "an image from a registry: pulled, pulled again when asked, a wrong tag says so" {
     command -v docker-registry >/dev/null && command -v skopeo >/dev/null || skip "needs docker-registry and skopeo"
     cat >"$DIR/registry.yml" <<EOF
