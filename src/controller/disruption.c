@@ -1,14 +1,15 @@
-// Disruption budgets: keeps the status of PodDisruptionBudgets, from which the API server's eviction
-// takes.
+// Disruption budgets: keeps the status of PodDisruptionBudgets, from which the API server's
+// eviction takes.
 //
 // The API server spends: it lowers disruptionsAllowed and notes the pod in disruptedPods, in one
-// write with the eviction. We count anew: a noted pod is not healthy until it is gone, or until two
-// minutes have passed and it was not deleted after all. Both write the same object, so whoever looked
-// at an older version gets a conflict; the newer version's event then brings the budget back.
+// write with the eviction. We count anew: a noted pod is not healthy until it is gone, or until
+// two minutes have passed and it was not deleted after all. Both write the same object, so whoever
+// looked at an older version gets a conflict; the newer version's event then brings the budget
+// back.
 //
 // How many pods there should be is asked of their controllers (a ReplicaSet's Deployment, where it
-// has one), since pods that are missing just now must count. Only minAvailable as a number needs no
-// scale. A budget that cannot be computed allows nothing, and says why (SyncFailed).
+// has one), since pods that are missing just now must count. Only minAvailable as a number needs
+// no scale. A budget that cannot be computed allows nothing, and says why (SyncFailed).
 //
 // Selectors of all budgets are kept parsed, by namespace (`selectors`, the loop's own).
 #include "controller/pod_facts.h"
