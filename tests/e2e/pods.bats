@@ -29,7 +29,7 @@ setup() { node_namespace_again; }
     contains "$log" '^LIMIT=33554432$'
     contains "$log" "^IP=$(field pod/env '{.status.podIP}')\$"
     contains "$log" '^KUBERNETES_SERVICE_HOST=10.96.0.1$'
-    ! grep -q '^NONE=' <<<"$log"
+    run ! grep '^NONE=' <<<"$log"
 }
 
 @test "volumes: emptyDir shared by two containers, configMap, secret, token, downward API" {

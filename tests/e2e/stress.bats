@@ -52,11 +52,11 @@ running() { [ "$(K get pods -l "app=$1" --field-selector status.phase=Running -o
 no_pods() { [ -z "$(K get pods -o name)" ]; }
 
 nothing_left() {
-    ! grep -q "$DIR/data/containers\|$DIR/state/ns\|$DIR/state/sandboxes" /proc/mounts || { grep "$DIR" /proc/mounts; return 1; }
+    if grep "$DIR/data/containers\|$DIR/state/ns\|$DIR/state/sandboxes" /proc/mounts; then return 1; fi
     [ -z "$(ls "$DIR/state/ns" "$DIR/state/sandboxes" "$DIR/state/containers" 2>/dev/null | grep -v ':$' | grep .)" ]
     [ -z "$(ls "$DIR/data/network/addresses")" ]
     [ "$(ls "$DIR/data/pods")" = memory ]
-    ! ip -n "$NETNS" link | grep ' cora'
+    if ip -n "$NETNS" link | grep ' cora'; then return 1; fi
 }
 
 @test "idle: no CPU" {

@@ -51,10 +51,10 @@ start_again() { server_run --node-name node-1 --cgroup-root "$NETNS"; }
     server_kill TERM
     "${IN_NS[@]}" "$CORACLE" reset --cgroup-root "$NETNS" --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs"
     [ ! -e "$DIR/state" ]
-    ! ls -d /sys/fs/cgroup/*/"$NETNS" 2>/dev/null
-    ! grep -q "$DIR" /proc/mounts
+    run ! ls -d /sys/fs/cgroup/*/"$NETNS"
+    run ! grep "$DIR" /proc/mounts
     [ -z "$("${IN_NS[@]}" nft list tables)" ]
-    ! pgrep -f "supervisor.*$DIR" >/dev/null
+    run ! pgrep -f "supervisor.*$DIR"
     start_again
     K wait --for=condition=Ready node/node-1 --timeout=60s
 }

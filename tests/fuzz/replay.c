@@ -1,7 +1,8 @@
 // What a fuzz harness is linked with where libFuzzer is not: feeds each file of the corpus
 // directories named on the command line to LLVMFuzzerTestOneInput, so that every input that was
-// ever interesting stays a test. A directory that is not there has nothing to replay; a file that
-// cannot be read is a failure. Ends with the count, and always feeds the empty input too.
+// ever interesting stays a test. A name that is not there, a file that cannot be read and a corpus
+// without a file are failures: a harness that was fed nothing has tested nothing. Ends with the
+// count, and always feeds the empty input too.
 #include "base/arena.h"
 #include "base/env.h"
 #include "base/err.h"
@@ -51,13 +52,16 @@ int main(int argc, char **argv)
     LLVMFuzzerTestOneInput((const uint8_t *)"", 0);
     for (int i = 1; i < argc; i++) {
         struct stat st;
+        size_t before = r.count;
         r.path = argv[i];
-        if (stat(argv[i], &st) < 0)
-            continue;
-        if (S_ISDIR(st.st_mode))
+        if (stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode))
             env_system()->ops->list_dir(env_system(), argv[i], each, &r);
         else
-            feed(&r, argv[i]);
+            feed(&r, argv[i]); // says what is wrong with a name that is not there
+        if (r.count == before) {
+            fprintf(stderr, "%s: nothing to replay\n", argv[i]);
+            r.failed = true;
+        }
     }
     printf("replayed %zu inputs\n", r.count);
     return r.failed;

@@ -6,6 +6,7 @@
 #
 # K is a kubectl that talks to it. Nothing sleeps to wait: `eventually` tries until a limit.
 # shellcheck shell=bash
+bats_require_minimum_version 1.5.0 # `run !`
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CORACLE=${CORACLE:-$PROJECT/build/coracle}

@@ -176,15 +176,21 @@ static void old_and_plain_are_refused(void **state)
     assert_contains(s, "Client sent an HTTP request to an HTTPS server.");
 }
 
+static bool is_installed(const char *program)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str s = run(&a, arena_printf(&a, "command -v %s >/dev/null%c", program, 0).p);
+    return str_eqc(s, "[0]");
+}
+
 static void load(void **state)
 {
     (void)state;
+    if (!is_installed("h2load"))
+        skip(); // a jump: nothing may be held here
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str s =
-        run(&a, "command -v h2load >/dev/null || { echo absent; exit; }; timeout 60 h2load "
-                "-n 3000 -c 8 -m 32 https://127.0.0.1:$PORT/big?n=5000 2>&1");
-    if (str_starts(s, STR("absent")))
-        skip();
+    struct str s = run(&a, "timeout 60 h2load "
+                           "-n 3000 -c 8 -m 32 https://127.0.0.1:$PORT/big?n=5000 2>&1");
     assert_contains(s, "3000 succeeded, 0 failed, 0 errored");
     s = run(&a, "timeout 60 h2load --h1 -n 3000 -c 8 -m 4 https://127.0.0.1:$PORT/big?n=5000 2>&1");
     assert_contains(s, "3000 succeeded, 0 failed, 0 errored");
