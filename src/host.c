@@ -1,6 +1,7 @@
 // See host.h.
 #include "host.h"
-#include "base/buf.h"
+#include "base/guard.h"
+#include "base/path.h"
 #include "network/netlink.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +23,7 @@ static bool has_address(const struct ifaddrs *i)
 static bool is_own_device(const char *name)
 {
     static const char *const prefixes[] = {"cora", "cni", "docker", "br-", "veth", "virbr"};
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
     return false;
@@ -75,15 +76,14 @@ struct str host_name(struct arena *a)
 
 int host_lock(const char *dir, int *ret_fd, struct err *e)
 {
-    _cleanup_buf_ struct buf path = BUF_INIT;
-    buf_printf(&path, "%s/lock", dir);
-    int fd = open(buf_cstr(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const char *path = path_join(&a, dir, "lock");
+    _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_errno(e, errno, "opening %s", buf_cstr(&path));
+        return err_errno(e, errno, "opening %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         char pid[32] = "";
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-        close(fd);
         return err_set(
             e, ERR_CONFLICT,
             "the data directory %s is in use by another coracle (pid %.*s): stop that one, or "
@@ -92,11 +92,8 @@ int host_lock(const char *dir, int *ret_fd, struct err *e)
     }
     char pid[32];
     int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
-        int r = err_errno(e, errno, "writing %s", buf_cstr(&path));
-        close(fd);
-        return r;
-    }
-    *ret_fd = fd;
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n)
+        return err_errno(e, errno, "writing %s", path);
+    *ret_fd = TAKE_FD(fd);
     return 0;
 }

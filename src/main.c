@@ -1,6 +1,7 @@
 // One program, many roles: this file only picks the role. Those that host a part of the platform
 // are the rows here (role_*.c), since the files of src/ alone may know every room; verbs that are
 // no more than a client are rows of cli/verbs.c.
+#include "base/guard.h"
 #include "base/log.h"
 #include "cli/verbs.h"
 #include "node/runtime.h"
@@ -28,5 +29,5 @@ int main(int argc, char **argv)
     // The supervisor must stay small: it is entered before anything else is touched.
     if (argc > 1 && strcmp(argv[1], "supervisor") == 0)
         return runtime_supervisor_main(argc - 1, argv + 1);
-    return cli_main(argc, argv, roles, sizeof roles / sizeof *roles);
+    return cli_main(argc, argv, roles, ARRAY_LEN(roles));
 }

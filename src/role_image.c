@@ -2,6 +2,8 @@
 // while a server or an agent runs on them (the store locks against other processes), so images can
 // be there before the first start.
 #include "base/env.h"
+#include "base/guard.h"
+#include "base/path.h"
 #include "base/time.h"
 #include "cli/flags.h"
 #include "node/image_store.h"
@@ -85,17 +87,15 @@ static int image_pull(struct image_store *s, struct arena *a, int nargs, char **
 static struct str used_by(void *ctx, struct str id)
 {
     struct arena *a = ctx;
-    const char *dir = arena_printf(a, "%s/containers%c", state_dir, 0).p;
-    DIR *d = opendir(dir);
+    const char *dir = path_join(a, state_dir, "containers");
+    _cleanup_dir_ DIR *d = opendir(dir);
     struct str user = STR_NULL, record;
     for (struct dirent *f; d && !user.n && (f = readdir(d));) {
-        const char *path = arena_printf(a, "%s/%s/record.json%c", dir, f->d_name, 0).p;
+        const char *path = path_printf(a, "%s/%s/record.json", dir, f->d_name);
         if (f->d_name[0] != '.' && file_read_all(a, path, 1 << 20, &record, NULL) == 0 &&
             str_find(record, id) >= 0)
             user = arena_str(a, str_of(f->d_name));
     }
-    if (d)
-        closedir(d);
     return user;
 }
 
@@ -136,12 +136,12 @@ int role_image(int argc, char **argv)
                     "  coracle image list\n"
                     "  coracle image remove localhost/hello:1",
         .flags = flags,
-        .nflags = sizeof flags / sizeof *flags};
+        .nflags = ARRAY_LEN(flags)};
     int nargs, parsed = flags_parse(&usage, argc, argv, &nargs);
     if (parsed != 0)
         return parsed > 0 ? 0 : 2;
     const struct image_command *command = NULL;
-    for (size_t i = 0; nargs > 0 && i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; nargs > 0 && i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             command = &commands[i];
     if (!command || nargs - 1 < command->min_args) {

@@ -2,7 +2,9 @@
 // networks, rules, mounts. The data directory stays (cluster state, images); remove it by hand, or
 // let scripts/down do so. Idempotent; each step is tried even if one before it failed.
 #include "base/env.h"
+#include "base/guard.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "cli/flags.h"
 #include "host.h"
 #include "network/dns.h"
@@ -30,9 +32,8 @@ static struct runtime_oci_options options_of(const struct reset *t)
 static int remove_logs(struct reset *t, const struct runtime_sandbox *s, struct err *e)
 {
     const char *path =
-        arena_printf(&t->arena, "%s/%.*s_%.*s_%.*s%c", t->log_dir, STR_ARG(s->pod_namespace),
-                     STR_ARG(s->pod_name), STR_ARG(s->pod_uid), 0)
-            .p;
+        path_printf(&t->arena, "%s/%.*s_%.*s_%.*s", t->log_dir, STR_ARG(s->pod_namespace),
+                    STR_ARG(s->pod_name), STR_ARG(s->pod_uid));
     int r = access(path, F_OK) == 0 ? tree_remove(AT_FDCWD, path) : 0;
     return r < 0 ? err_errno(e, -r, "removing %s", path) : 0;
 }
@@ -71,7 +72,7 @@ static int remove_runtime(struct reset *t, struct err *e)
 static int remove_network(struct reset *t, struct err *e)
 {
     struct pod_network *n = NULL;
-    const char *dir = arena_printf(&t->arena, "%s/network%c", t->data_dir, 0).p;
+    const char *dir = path_join(&t->arena, t->data_dir, "network");
     const struct pod_network_options opt = {.state_dir = dir,
                                             .cni_conf_dir = "/etc/cni/net.d",
                                             .cni_bin_dirs = "/opt/cni/bin:/usr/lib/cni"};
@@ -128,8 +129,9 @@ int role_reset(int argc, char **argv)
                                 .examples =
                                     "  coracle reset\n  coracle reset --data-dir /srv/coracle",
                                 .flags = flags,
-                                .nflags = sizeof flags / sizeof *flags};
-    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs), failed = 0, lock = -1;
+                                .nflags = ARRAY_LEN(flags)};
+    _cleanup_fd_ int lock = -1;
+    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs), failed = 0;
     if (parsed != 0)
         return parsed > 0 ? 0 : 2;
     _cleanup_err_ struct err e = ERR_INIT;
@@ -137,15 +139,13 @@ int role_reset(int argc, char **argv)
         fprintf(stderr, "coracle reset: %s\n", e.message);
         return 1;
     }
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         _cleanup_err_ struct err why = ERR_INIT;
         if (steps[i].run(&t, &why) < 0) {
             fprintf(stderr, "coracle reset: %s: %s\n", steps[i].what, why.message);
             failed = 1;
         }
     }
-    if (lock >= 0)
-        close(lock);
     arena_done(&t.arena);
     return failed;
 }

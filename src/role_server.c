@@ -12,6 +12,7 @@
 // Each part is a row of `parts`: name for --without, start, stop. A part that is not started is not
 // stopped.
 #include "apiserver/auth.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "base/time.h"
@@ -487,7 +488,7 @@ static const struct part {
     {"node agent", "node", start_agent, stop_agent},
     {"node loop", "node", run_node, halt_node},
 };
-#define NPARTS (sizeof parts / sizeof *parts)
+#define NPARTS ARRAY_LEN(parts)
 
 // Whether `list` (comma- or space-separated) names `word`.
 static bool listed(const char *list, struct str word)
@@ -632,7 +633,7 @@ int role_server(int argc, char **argv)
                     "  coracle server --data-dir /srv/coracle --port 7443\n"
                     "  coracle server --without node,network    # an API server to test against",
         .flags = flags,
-        .nflags = sizeof flags / sizeof *flags};
+        .nflags = ARRAY_LEN(flags)};
     int nargs, parsed = flags_parse(&usage, argc, argv, &nargs);
     if (parsed != 0 || nargs > 0) {
         if (nargs > 0 && parsed == 0)

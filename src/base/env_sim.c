@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/env.h"
+#include "base/guard.h"
 #include "base/list.h"
 #include <errno.h>
 #include <pthread.h>
@@ -78,14 +79,13 @@ static uint64_t random_next(uint64_t s[4])
 static void sim_random(struct env *env, void *p, size_t n)
 {
     struct sim *s = sim_of(env);
-    pthread_mutex_lock(&s->lock);
+    LOCKED(&s->lock);
     for (char *at = p; n;) {
         uint64_t r = random_next(s->random);
         size_t part = n < sizeof r ? n : sizeof r;
         at = mempcpy(at, &r, part);
         n -= part;
     }
-    pthread_mutex_unlock(&s->lock);
 }
 
 static struct sim_file *find(struct sim *s, const char *path)
@@ -153,29 +153,25 @@ static int sim_file_open(struct env *env, const char *path, int flags, unsigned 
 {
     (void)mode;
     struct sim *s = sim_of(env);
-    pthread_mutex_lock(&s->lock);
-    int result = open_locked(s, path, flags, ret);
-    pthread_mutex_unlock(&s->lock);
-    return result;
+    LOCKED(&s->lock);
+    return open_locked(s, path, flags, ret);
 }
 
 static void sim_file_close(struct env_file *h)
 {
     struct sim *s = h->sim;
-    pthread_mutex_lock(&s->lock);
+    LOCKED(&s->lock);
     if (--h->file->open == 0 && list_empty(&h->file->link))
         drop(h->file);
-    pthread_mutex_unlock(&s->lock);
     free(h);
 }
 
 static ssize_t sim_file_pread(struct env_file *h, void *p, size_t n, uint64_t off)
 {
-    pthread_mutex_lock(&h->sim->lock);
+    LOCKED(&h->sim->lock);
     struct str part = str_sub(buf_view(&h->file->data), off, n);
     if (part.n)
         memcpy(p, part.p, part.n);
-    pthread_mutex_unlock(&h->sim->lock);
     return (ssize_t)part.n;
 }
 
@@ -200,14 +196,12 @@ static ssize_t sim_file_pwrite(struct env_file *h, const void *p, size_t n, uint
     if (!(h->flags & ENV_WRITE))
         return -EBADF;
     struct sim_file *f = h->file;
-    ssize_t result = (ssize_t)n;
-    pthread_mutex_lock(&h->sim->lock);
+    LOCKED(&h->sim->lock);
     if (n && f->data.n < off + n && !resize(f, off + n))
-        result = -ENOSPC;
-    else if (n)
+        return -ENOSPC;
+    if (n)
         memcpy(f->data.p + off, p, n);
-    pthread_mutex_unlock(&h->sim->lock);
-    return result;
+    return (ssize_t)n;
 }
 
 static int sim_file_sync(struct env_file *h)
@@ -218,18 +212,14 @@ static int sim_file_sync(struct env_file *h)
 
 static int64_t sim_file_size(struct env_file *h)
 {
-    pthread_mutex_lock(&h->sim->lock);
-    int64_t n = (int64_t)h->file->data.n;
-    pthread_mutex_unlock(&h->sim->lock);
-    return n;
+    LOCKED(&h->sim->lock);
+    return (int64_t)h->file->data.n;
 }
 
 static int sim_file_truncate(struct env_file *h, uint64_t size)
 {
-    pthread_mutex_lock(&h->sim->lock);
-    bool fits = resize(h->file, size);
-    pthread_mutex_unlock(&h->sim->lock);
-    return fits ? 0 : -ENOSPC;
+    LOCKED(&h->sim->lock);
+    return resize(h->file, size) ? 0 : -ENOSPC;
 }
 
 static int sim_file_allocate(struct env_file *h, uint64_t size)
@@ -242,32 +232,29 @@ static int sim_file_allocate(struct env_file *h, uint64_t size)
 static int sim_rename(struct env *env, const char *from, const char *to)
 {
     struct sim *s = sim_of(env);
-    int result = 0;
-    pthread_mutex_lock(&s->lock);
+    LOCKED(&s->lock);
     struct sim_file *f = find(s, from), *old = find(s, to);
     if (!f || !parent_exists(s, to))
-        result = -ENOENT;
-    else if (f->directory || (old && old->directory))
-        result = -EISDIR;
-    else if (f != old) {
+        return -ENOENT;
+    if (f->directory || (old && old->directory))
+        return -EISDIR;
+    if (f != old) {
         if (old)
             drop(old);
         free(f->path);
         f->path = mem_cstr(str_of(to));
     }
-    pthread_mutex_unlock(&s->lock);
-    return result;
+    return 0;
 }
 
 static int sim_unlink(struct env *env, const char *path)
 {
     struct sim *s = sim_of(env);
-    pthread_mutex_lock(&s->lock);
+    LOCKED(&s->lock);
     struct sim_file *f = find(s, path);
     int result = !f ? -ENOENT : f->directory ? -EISDIR : 0;
     if (!result)
         drop(f);
-    pthread_mutex_unlock(&s->lock);
     return result;
 }
 
@@ -275,52 +262,60 @@ static int sim_mkdir(struct env *env, const char *path, unsigned mode)
 {
     (void)mode;
     struct sim *s = sim_of(env);
-    pthread_mutex_lock(&s->lock);
-    int result = find(s, path) ? -EEXIST : !parent_exists(s, path) ? -ENOENT : 0;
-    if (!result)
-        add(s, path, true);
-    pthread_mutex_unlock(&s->lock);
-    return result;
+    LOCKED(&s->lock);
+    if (find(s, path))
+        return -EEXIST;
+    if (!parent_exists(s, path))
+        return -ENOENT;
+    add(s, path, true);
+    return 0;
 }
 
 static int sim_sync_dir(struct env *env, const char *path)
 {
     struct sim *s = sim_of(env);
-    pthread_mutex_lock(&s->lock);
+    LOCKED(&s->lock);
     struct sim_file *f = find(s, path);
-    pthread_mutex_unlock(&s->lock);
     return f && f->directory ? 0 : -ENOENT;
+}
+
+struct name {
+    struct name *next;
+    char *text;
+};
+
+static int gather_names(struct sim *s, struct arena *a, const char *path, struct name **ret)
+{
+    LOCKED(&s->lock);
+    struct sim_file *d = find(s, path);
+    if (!d)
+        return -ENOENT;
+    if (!d->directory)
+        return -ENOTDIR;
+    struct str dir = arena_printf(a, "%s/", path);
+    struct name **tail = ret;
+    list_each (&s->files, l) {
+        struct str p = str_of(container_of(l, struct sim_file, link)->path);
+        struct str rest = str_from(p, dir.n);
+        if (!str_starts(p, dir) || str_chr(rest, '/') >= 0)
+            continue;
+        *tail = arena_new(a, struct name);
+        (*tail)->text = arena_cstr(a, rest);
+        tail = &(*tail)->next;
+    }
+    return 0;
 }
 
 // Names are gathered first: fn may call back into this disk.
 static int sim_list_dir(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                         void *ctx)
 {
-    struct sim *s = sim_of(env);
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct name {
-        struct name *next;
-        char *text;
-    } *names = NULL, **tail = &names;
-    struct str dir = arena_printf(&a, "%s/", path);
-    pthread_mutex_lock(&s->lock);
-    struct sim_file *d = find(s, path);
-    list_each (&s->files, l) {
-        struct str p = str_of(container_of(l, struct sim_file, link)->path);
-        struct str rest = str_from(p, dir.n);
-        if (!str_starts(p, dir) || str_chr(rest, '/') >= 0)
-            continue;
-        *tail = arena_new(&a, struct name);
-        (*tail)->text = arena_cstr(&a, rest);
-        tail = &(*tail)->next;
-    }
-    bool directory = d && d->directory;
-    pthread_mutex_unlock(&s->lock);
-    if (!directory)
-        return d ? -ENOTDIR : -ENOENT;
+    struct name *names = NULL;
+    int result = gather_names(sim_of(env), &a, path, &names);
     for (; names; names = names->next)
         fn(ctx, names->text);
-    return 0;
+    return result;
 }
 
 static const struct env_ops sim_ops = {

@@ -3,6 +3,8 @@
 #include "base/arena.h"
 #include "base/env.h"
 #include "base/err.h"
+#include "base/guard.h"
+#include "base/path.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,14 +13,12 @@
 
 int file_read_all(struct arena *a, const char *path, size_t max, struct str *ret, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, errno, "reading %s", path);
     struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-        close(fd);
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
         return err_errno(e, EISDIR, "reading %s", path);
-    }
     // The size is only a hint: /proc files say 0, and files grow. Read to the end, up to max.
     size_t cap = st.st_size > 0 && (uint64_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096;
     size_t n = 0;
@@ -31,20 +31,14 @@ int file_read_all(struct arena *a, const char *path, size_t max, struct str *ret
         ssize_t got = read(fd, p + n, cap - n);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0) {
-            int error = errno;
-            close(fd);
-            return err_errno(e, error, "reading %s", path);
-        }
+        if (got < 0)
+            return err_errno(e, errno, "reading %s", path);
         if (got == 0)
             break;
         n += (size_t)got;
-        if (n > max) {
-            close(fd);
+        if (n > max)
             return err_set(e, ERR_TOO_LARGE, "reading %s: larger than %zu bytes", path, max);
-        }
     }
-    close(fd);
     *ret = (struct str){p, n};
     return 0;
 }
@@ -65,26 +59,23 @@ static int write_whole(int fd, struct str data)
 int file_write_all(const char *path, struct str data, unsigned mode, struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str whole = str_of(path);
-    ptrdiff_t slash = str_rchr(whole, '/');
-    char *dir = slash < 0    ? arena_cstr(&a, STR("."))
-                : slash == 0 ? arena_cstr(&a, STR("/"))
-                             : arena_cstr(&a, str_sub(whole, 0, (size_t)slash));
+    struct str parent = path_dir(str_of(path));
+    const char *dir = arena_cstr(&a, parent.n ? parent : STR("."));
     char suffix[9] = {0};
     env_name_suffix(env_system(), suffix, 8);
-    struct str temporary = arena_printf(&a, "%s.tmp-%s", path, suffix);
+    const char *temporary = path_printf(&a, "%s.tmp-%s", path, suffix);
 
-    int fd = open(temporary.p, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return err_errno(e, errno, "writing %s", path);
     // open's mode is cut by the umask; the caller's mode is what counts.
     int error = fchmod(fd, mode) < 0 ? errno : write_whole(fd, data);
     if (close(fd) < 0 && !error)
         error = errno;
-    if (!error && rename(temporary.p, path) < 0)
+    if (!error && rename(temporary, path) < 0)
         error = errno;
     if (error) {
-        unlink(temporary.p);
+        unlink(temporary);
         return err_errno(e, error, "writing %s", path);
     }
     error = env_system()->ops->sync_dir(env_system(), dir);

@@ -2,6 +2,7 @@
 // thread's loop is the only one that takes them.
 #include "base/thread.h"
 #include "base/err.h"
+#include "base/guard.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,16 +53,14 @@ void completion_done(struct completion *c)
 // Signalled under the lock: the waiter may free the completion as soon as it has the lock again.
 void completion_signal(struct completion *c)
 {
-    pthread_mutex_lock(&c->lock);
+    LOCKED(&c->lock);
     c->done = true;
     pthread_cond_broadcast(&c->cond);
-    pthread_mutex_unlock(&c->lock);
 }
 
 void completion_wait(struct completion *c)
 {
-    pthread_mutex_lock(&c->lock);
+    LOCKED(&c->lock);
     while (!c->done)
         pthread_cond_wait(&c->cond, &c->lock);
-    pthread_mutex_unlock(&c->lock);
 }

@@ -3,6 +3,7 @@
 // the C library's time zone or locale. int64 nanoseconds reach from 1677 to 2262: a time outside is
 // refused, never wrapped.
 #include "base/time.h"
+#include "base/guard.h"
 
 static int64_t days_from_civil(int64_t y, int m, int d)
 {
@@ -237,7 +238,7 @@ bool duration_parse(struct str s, int64_t *ret_ns)
         while (n < s.n && s.p[n] != '.' && !(s.p[n] >= '0' && s.p[n] <= '9'))
             n++;
         int64_t unit = 0;
-        for (size_t u = 0; u < sizeof duration_units / sizeof *duration_units; u++)
+        for (size_t u = 0; u < ARRAY_LEN(duration_units); u++)
             if (str_eq(str_sub(s, 0, n), duration_units[u].name))
                 unit = duration_units[u].ns;
         s = str_from(s, n);

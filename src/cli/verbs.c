@@ -1,5 +1,6 @@
 // `coracle`, `coracle help`, `coracle version`, and the look-up of all other verbs.
 #include "cli/verbs.h"
+#include "base/guard.h"
 #include "base/str.h"
 #include "cli/version.h"
 
@@ -21,7 +22,7 @@ static void print_verbs(FILE *to, const struct verb *roles, size_t nroles)
                 "Usage: coracle VERB [flags]\n\nVerbs:\n");
     for (size_t i = 0; i < nroles; i++)
         fprintf(to, "  %-10s %s\n", roles[i].name, roles[i].summary);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
         fprintf(to, "  %-10s %s\n", own[i].name, own[i].summary);
     fprintf(to, "\n`coracle VERB --help` explains a verb. To begin:\n\n"
                 "  coracle server\n"
@@ -49,7 +50,7 @@ int cli_main(int argc, char **argv, const struct verb *roles, size_t nroles)
         name = "version";
     const struct verb *v = find(roles, nroles, name);
     if (!v)
-        v = find(own, sizeof own / sizeof *own, name);
+        v = find(own, ARRAY_LEN(own), name);
     if (!v) {
         fprintf(stderr, "coracle: unknown verb \"%s\"; `coracle help` lists them\n", name);
         return 2;
