@@ -1,11 +1,12 @@
 # The rooms of the house and what each may know (docs/architecture.md). tools/check-layers reads
 # the same lines: keep one room a line.
-set(CORACLE_ROOMS base object schema wire store apiserver client controller scheduler network node cli)
+set(CORACLE_ROOMS base object text schema wire store apiserver client controller scheduler network node cli)
 
 room(base       LIBS Threads::Threads)
 room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
+room(text       DEPENDS object base LIBS ${OPENSSL_LIBRARIES})
 include(cmake/kinds.cmake OPTIONAL)
-room(schema     DEPENDS object base LIBS ${OPENSSL_LIBRARIES} EXTRA ${KINDS_SOURCES})
+room(schema     DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} EXTRA ${KINDS_SOURCES})
 room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})
 room(store      DEPENDS object wire base LIBS ${LMDB_LIB})
 room(apiserver  DEPENDS store schema wire object base LIBS ${OPENSSL_LIBRARIES})

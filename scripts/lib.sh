@@ -3,7 +3,7 @@
 
 # Debian packages by purpose; docs/dependencies.md says why each.
 PACKAGES_BUILD="gcc libc6-dev cmake ninja-build ccache pkg-config libssl-dev libnghttp2-dev libyaml-dev liblmdb-dev libmnl-dev zlib1g-dev libzstd-dev"
-PACKAGES_RUN="crun nftables iproute2 curl ca-certificates"
+PACKAGES_RUN="crun nftables iproute2 curl ca-certificates tzdata"
 PACKAGES_EXAMPLE="busybox-static"
 PACKAGES_TEST="clang-format libcmocka-dev bats clang libclang-rt-14-dev runc containernetworking-plugins jq knot-dnsutils procps socat openssl docker-registry skopeo nghttp2-client"
 PACKAGES_BENCH="etcd-server etcd-client nginx-light wrk"

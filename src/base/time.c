@@ -5,7 +5,7 @@
 #include "base/time.h"
 #include "base/guard.h"
 
-static int64_t days_from_civil(int64_t y, int m, int d)
+int64_t time_days_from_civil(int64_t y, int m, int d)
 {
     y -= m <= 2;
     int64_t era = (y >= 0 ? y : y - 399) / 400;
@@ -15,7 +15,7 @@ static int64_t days_from_civil(int64_t y, int m, int d)
     return era * 146097 + doe - 719468;
 }
 
-static void civil_from_days(int64_t z, int64_t *y, int *m, int *d)
+void time_civil_from_days(int64_t z, int64_t *y, int *m, int *d)
 {
     z += 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
@@ -52,7 +52,7 @@ void time_write_rfc3339(struct buf *b, int64_t real_ns, int digits)
         day_s += 86400, days--;
     int64_t y;
     int m, d;
-    civil_from_days(days, &y, &m, &d);
+    time_civil_from_days(days, &y, &m, &d);
     char text[40], *at = text;
     at = put(at, y, 4), *at++ = '-';
     at = put(at, m, 2), *at++ = '-';
@@ -135,8 +135,8 @@ bool time_parse_rfc3339(struct str s, int64_t *ret_real_ns)
     }
     if (s.n)
         return false;
-    int64_t t =
-        days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - sign * (oh * 3600 + om * 60);
+    int64_t t = time_days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec -
+                sign * (oh * 3600 + om * 60);
     // Before 1970 the fraction counts towards zero: add it to a negative product of whole seconds.
     if (t < 0 && ns)
         t++, ns -= NS_PER_S;

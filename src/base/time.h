@@ -20,3 +20,7 @@ void duration_write(struct buf *b, int64_t ns);
 bool duration_parse(struct str s, int64_t *ret_ns);
 // kubectl's age: "5s", "2m30s", "3h", "45d", "2y" (apimachinery duration.HumanDuration).
 void duration_write_human(struct buf *b, int64_t ns);
+
+// The proleptic Gregorian calendar: days since 1970-01-01 of a date (month 1 to 12), and back.
+int64_t time_days_from_civil(int64_t y, int m, int d);
+void time_civil_from_days(int64_t days, int64_t *y, int *m, int *d);
