@@ -11,7 +11,6 @@
 // is a multiple of 16.
 #include "base/arena.h"
 #include "base/err.h"
-#include <stdio.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_DEBUG 1
@@ -196,53 +195,4 @@ struct str arena_join(struct arena *a, const struct str *parts, size_t n, struct
     }
     *at = 0;
     return (struct str){p, total};
-}
-
-static _Noreturn void exhausted(size_t size)
-{
-    fprintf(stderr, "coracle: out of memory allocating %zu bytes\n", size);
-    abort();
-}
-
-void *mem_alloc(size_t size)
-{
-    void *p = malloc(size ? size : 1);
-    if (!p)
-        exhausted(size);
-    return p;
-}
-
-void *mem_zalloc(size_t size)
-{
-    void *p = calloc(1, size ? size : 1);
-    if (!p)
-        exhausted(size);
-    return p;
-}
-
-void *mem_realloc(void *p, size_t size)
-{
-    p = realloc(p, size ? size : 1);
-    if (!p)
-        exhausted(size);
-    return p;
-}
-
-char *mem_cstr(struct str s)
-{
-    char *p = mem_alloc(s.n + 1);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    p[s.n] = 0;
-    return p;
-}
-
-struct str mem_str(struct str s)
-{
-    if (!s.p)
-        return STR_NULL;
-    char *p = mem_alloc(s.n);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return (struct str){p, s.n};
 }

@@ -96,7 +96,7 @@ static int commit(struct nft_batch *b, struct err *e)
 
 // --- what a pod has now ---
 
-struct owned {
+struct owned_port {
     uint32_t pod;
     struct nft_element *list;
     size_t n;
@@ -104,7 +104,7 @@ struct owned {
 
 static void note(void *ctx, const struct nft_element *e)
 {
-    struct owned *o = ctx;
+    struct owned_port *o = ctx;
     if (o->pod && e->data[0] != o->pod)
         return;
     o->list = mem_realloc(o->list, (o->n + 1) * sizeof *o->list);
@@ -112,10 +112,10 @@ static void note(void *ctx, const struct nft_element *e)
 }
 
 // pod 0: all. A table that is not there has nothing.
-static int read_owned(uint32_t pod, struct owned *ret, struct err *e)
+static int read_owned(uint32_t pod, struct owned_port *ret, struct err *e)
 {
     struct netlink n;
-    *ret = (struct owned){.pod = pod};
+    *ret = (struct owned_port){.pod = pod};
     int r = netlink_open(&n, NETLINK_NETFILTER, NULL, e);
     if (r < 0)
         return r;
@@ -125,7 +125,7 @@ static int read_owned(uint32_t pod, struct owned *ret, struct err *e)
 }
 
 // Adds the changes that take a pod's ports away.
-static void remove_owned(struct nft_batch *b, const struct owned *o)
+static void remove_owned(struct nft_batch *b, const struct owned_port *o)
 {
     for (size_t i = 0; i < o->n; i++)
         nft_element_delete(b, &ports, &o->list[i]);
@@ -138,7 +138,7 @@ int host_ports_init(struct str pod_cidr, struct err *e)
 {
     uint32_t network;
     unsigned prefix;
-    struct owned kept;
+    struct owned_port kept;
     if (!cidr_parse(pod_cidr, &network, &prefix))
         return err_set(e, ERR_BAD_REQUEST, "%.*s is not an IPv4 range", STR_ARG(pod_cidr));
     pthread_mutex_lock(&lock);
@@ -189,7 +189,7 @@ static int add_ports(struct nft_batch *b, uint32_t pod, const struct pod_port_ma
 
 static int replace(struct in_addr pod, const struct pod_port_map *list, size_t n, struct err *e)
 {
-    struct owned old;
+    struct owned_port old;
     int r = read_owned(pod.s_addr, &old, e);
     if (r == 0 && old.n + n > 0) {
         struct nft_batch *b = nft_begin(TABLE);
