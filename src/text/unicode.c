@@ -1,5 +1,6 @@
 // Lookups in the tables of unicode_tables.c, by halves. Case comes in runs: most alphabets
 // alternate capital and small letters, so that a run is every second character.
+#include "text/unicode.h"
 #include "text/unicode_tables.h"
 
 #define FIND(table, count, c, first, last)                                                         \
