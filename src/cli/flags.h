@@ -1,20 +1,8 @@
-// Flags as data: `--name VALUE`, `--name=VALUE`, `-n VALUE`, booleans without a value. Each row
-// says where the value goes and how it is explained; `--help` is made from the rows and the
-// examples.
+// Parsing by a table of flags (base/flag.h): `--name VALUE`, `--name=VALUE`, `-n VALUE`, booleans
+// without a value. `--help` is made from the rows and the examples.
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/flag.h"
 
-enum flag_kind { FLAG_STRING, FLAG_BOOL, FLAG_PORT, FLAG_SECONDS };
-struct flag {
-    const char *name; // without dashes
-    char short_name;  // or 0
-    enum flag_kind kind;
-    void *value;         // const char **, bool *, uint16_t *, unsigned *
-    const char *metavar; // "DIR"
-    const char *help;
-};
 struct usage {
     const char *synopsis; // "coracle server [flags]"
     const char *text;     // a paragraph or two
