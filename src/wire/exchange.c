@@ -56,13 +56,21 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct exchange_op
     x->ops = ops;
     x->request.peer = c->peer;
     x->request.remote = str_n(c->remote, c->remote_n);
+    x->born = loop_now(c->s.loop);
+    c->served++;
     list_push(&c->exchanges, &x->link);
+    x->crowded = !holder_exchange(x);
     return x;
 }
 
 void exchange_handle(struct http_exchange *x)
 {
     struct http_handler *h = &x->conn->sl->server->handler;
+    if (x->crowded) {
+        static const struct http_header later[] = {{STR("retry-after"), STR("1")}};
+        http_respond(x, 429, later, 1, STR_NULL);
+        return;
+    }
     x->handled = true;
     x->head_only = str_eq(x->request.method, STR("HEAD"));
     h->handle(h->ctx, x);
@@ -76,7 +84,10 @@ void exchange_free(struct http_exchange *x)
     x->aborted = true;
     if (x->handled && sl->server->handler.on_close)
         sl->server->handler.on_close(sl->server->handler.ctx, x);
+    holder_exchange_leave(x);
     c->drains -= (x->drain != NULL) + x->stopping;
+    c->queued -= x->out.n;
+    c->patient -= x->patient;
     list_remove(&x->link);
     buf_done(&x->body);
     buf_done(&x->early);
@@ -120,6 +131,19 @@ static void too_large(struct http_exchange *x)
     http_respond(x, 413, json, 1, body);
 }
 
+// The caller's share of memory for bodies is full, or everybody's.
+static void too_much(struct http_exchange *x)
+{
+    static const struct http_header json[] = {{STR("content-type"), STR("application/json")},
+                                              {STR("retry-after"), STR("1")}};
+    discard_body(x);
+    http_respond(x, 429, json, 2,
+                 STR("{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},"
+                     "\"status\":\"Failure\",\"message\":\"too many bytes of request bodies are "
+                     "under way, please try again later\",\"reason\":\"TooManyRequests\","
+                     "\"details\":{\"retryAfterSeconds\":1},\"code\":429}\n"));
+}
+
 static void bad_body(struct http_exchange *x)
 {
     static const struct http_header text[] = {
@@ -137,7 +161,12 @@ void exchange_input(struct http_exchange *x, struct str part)
     if (x->body_mode != BODY_WHOLE)
         return;
     if (x->inflate) {
+        size_t had = x->body.n;
         int code = gzip_inflate(x->inflate, part, &x->body, x->body_max);
+        if (x->body.n > had && !holder_body(x, x->body.n - had)) {
+            too_much(x);
+            return;
+        }
         if (code == 1) {
             gzip_inflate_free(x->inflate);
             x->inflate = NULL;
@@ -150,6 +179,8 @@ void exchange_input(struct http_exchange *x, struct str part)
     }
     if (part.n > x->body_max - x->body.n)
         too_large(x);
+    else if (!holder_body(x, part.n))
+        too_much(x);
     else
         buf_add(&x->body, part.p, part.n);
 }
@@ -334,6 +365,30 @@ void http_abort(struct http_exchange *x)
 {
     x->aborted = true;
     look(x);
+}
+
+void exchange_tick(struct http_exchange *x, uint64_t now)
+{
+    if (x->body_complete || x->body_mode == BODY_UNREAD || x->body_paused || x->aborted) {
+        pace_rest(&x->in);
+        return;
+    }
+    if (!pace_late(&x->in, now))
+        return;
+    if (x->response != RESPONSE_NONE) {
+        http_abort(x);
+        return;
+    }
+    pace_rest(&x->in); // the answer has its time too
+    x->body_mode = BODY_DISCARD;
+    buf_done(&x->body);
+    exchange_refuse(x, 408, "the body of the request came too slowly");
+}
+
+void http_be_patient(struct http_exchange *x)
+{
+    x->conn->patient += !x->patient;
+    x->patient = true;
 }
 
 size_t http_pending(struct http_exchange *x)

@@ -93,6 +93,17 @@ struct http_handler {
 
 // Calls on an exchange that is finished or aborted do nothing, until on_close.
 
+// What a caller holds (connections, exchanges, body bytes, queued bytes) is counted and bounded: to
+// the peer's address, strictly, until somebody has said who calls; to the user from then on. A
+// verified client certificate says so by itself (its common name, as HTTP_USER). A handler that
+// knows better says it as soon as it does, before it asks for the body. HTTP_TRUSTED:
+// administrators and the platform's own parts, which nothing but the bounds of the whole hold back.
+enum http_trust { HTTP_STRANGER, HTTP_USER, HTTP_TRUSTED };
+void http_vouch(struct http_exchange *x, struct str user, enum http_trust trust);
+// A peer that takes nothing of what is queued for it is cut within about half a minute. Not so here
+// (a person who pages through a log, a terminal that is stopped): its owner holds back instead.
+void http_be_patient(struct http_exchange *x);
+
 struct http_server_options {
     struct tls_server *tls;   // NULL: plain text
     size_t max_header_bytes;  // 0: 64 kB; more: 431

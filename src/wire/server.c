@@ -13,6 +13,7 @@
 #include "wire/server_private.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -245,6 +246,23 @@ static void server_free(struct http_server *s)
     free(s);
 }
 
+enum { TRIM_FROM = 8 << 20 };
+
+// glibc keeps freed memory for a next time that may never come; after a flood that would be for
+// ever. A second later, so that one walk through the heap serves all that go together.
+static void trim(struct loop_timer *t)
+{
+    struct server_loop *sl = container_of(t, struct server_loop, trim);
+    sl->holders.peak = sl->holders.held;
+    malloc_trim(0);
+}
+
+void server_trim(struct server_loop *sl)
+{
+    if (sl->holders.peak - sl->holders.held >= TRIM_FROM && !loop_timer_armed(&sl->trim))
+        loop_timer_in(sl->loop, &sl->trim, NS_PER_S);
+}
+
 static void all_stopped(void *arg)
 {
     struct http_server *s = arg;
@@ -259,6 +277,8 @@ static void loop_stopped(struct server_loop *sl)
 {
     struct http_server *s = sl->server;
     loop_timer_cancel(sl->loop, &sl->grace);
+    loop_timer_cancel(sl->loop, &sl->trim);
+    holders_done(&sl->holders);
     if (atomic_fetch_sub_explicit(&s->loops_left, 1, memory_order_acq_rel) == 1)
         loop_call(s->loops[0].loop, all_stopped, s);
 }
@@ -356,6 +376,8 @@ int http_server_new(struct loop **loops, size_t nloops, struct str address,
         sl->loop = loops[i];
         sl->date_second = INT64_MIN;
         sl->grace.fn = grace_over;
+        sl->trim.fn = trim;
+        holders_init(&sl->holders, s->max_connections / 2 / (unsigned)nloops);
         list_init(&sl->conns);
     }
     // Posted, so that a server can be made before its loops run and from any thread.

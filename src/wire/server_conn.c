@@ -8,12 +8,13 @@
 // looks again, so that a busy connection does not touch the heap for every request):
 //   handshake and head   HEAD_SECONDS, from the first byte: a slow-loris is cut
 //   between requests     the server's idle time
-//   a body being read    BODY_SECONDS without a byte
 //   lingering            LINGER_SECONDS
 //   an answer for a peer whose half is closed   HALF_CLOSED_SECONDS
 //   a last answer that the peer does not read   the server's idle time
-// A stream (watch, logs, an upgraded connection) has none: TCP keep-alive finds dead peers, and
-// slow ones are its owner's business (http_pending).
+// Beside these, whoever has something to move has to keep a pace (pace.h): the body of a request,
+// the bytes of an exchange that HTTP/2's windows hold back, the connection's queue. While there is
+// such a thing the connection ticks, once in TICK_SECONDS, and looks. A stream (watch, logs) with
+// nothing queued and an upgraded connection have no deadline: TCP keep-alive finds dead peers.
 #include "base/time.h"
 #include "wire/server_private.h"
 #include <errno.h>
@@ -38,27 +39,67 @@ void conn_close(struct http_conn *c)
     c->dead = true;
 }
 
+static void arm(struct http_conn *c)
+{
+    uint64_t due = c->ticking && c->tick_at < c->deadline ? c->tick_at : c->deadline;
+    if (due != UINT64_MAX && (!loop_timer_armed(&c->timer) || c->timer.due > due))
+        loop_timer_at(c->s.loop, &c->timer, due);
+}
+
 void conn_deadline(struct http_conn *c, uint64_t seconds)
 {
     c->deadline = seconds ? loop_now(c->s.loop) + seconds * NS_PER_S : UINT64_MAX;
-    if (c->deadline != UINT64_MAX && (!loop_timer_armed(&c->timer) || c->timer.due > c->deadline))
-        loop_timer_at(c->s.loop, &c->timer, c->deadline);
+    arm(c);
+}
+
+// The connection's own queue: TLS or TCP of the peer does not take it.
+static bool stuck(struct http_conn *c, uint64_t now)
+{
+    if (!c->s.out.n || c->patient) {
+        pace_rest(&c->taken);
+        return false;
+    }
+    return pace_late(&c->taken, now);
+}
+
+static void tick(struct http_conn *c, uint64_t now)
+{
+    c->ticking = false;
+    if (stuck(c, now))
+        conn_close(c);
+    else if (c->h2)
+        h2_tick(c, now);
+    else
+        h1_tick(c, now);
+}
+
+static void watch_pace(struct http_conn *c)
+{
+    if (c->ticking || (!c->s.out.n && !(c->h2 ? h2_ticks(c) : h1_ticks(c))))
+        return;
+    c->ticking = true;
+    c->tick_at = loop_now(c->s.loop) + TICK_SECONDS * (uint64_t)NS_PER_S;
+    arm(c);
 }
 
 static void timer_fired(struct loop_timer *t)
 {
     struct http_conn *c = container_of(t, struct http_conn, timer);
-    if (c->deadline == UINT64_MAX)
-        return;
-    if (loop_now(c->s.loop) < c->deadline) {
-        loop_timer_at(c->s.loop, t, c->deadline);
-        return;
+    uint64_t now = loop_now(c->s.loop);
+    bool ticked = c->ticking && now >= c->tick_at;
+    if (ticked)
+        tick(c, now);
+    if (now < c->deadline) {
+        arm(c);
+    } else {
+        ticked = true;
+        if (c->h2 && !c->closing && !c->dead)
+            h2_expired(c);
+        else
+            conn_close(c);
     }
-    if (c->h2 && !c->closing)
-        h2_expired(c);
-    else
-        conn_close(c);
-    conn_turn(c, 0);
+    if (ticked)
+        conn_turn(c, 0);
 }
 
 static void deferred(struct loop_deferred *d)
@@ -79,6 +120,7 @@ static void conn_free(struct http_conn *c)
     while (!list_empty(&c->exchanges))
         exchange_free(container_of(c->exchanges.next, struct http_exchange, link));
     h2_done(c);
+    holder_conn_leave(c);
     loop_timer_cancel(sl->loop, &c->timer);
     loop_defer_cancel(&c->deferred);
     stream_done(&c->s);
@@ -114,6 +156,8 @@ static bool handshaken(struct http_conn *c)
     if (code != 1)
         return !c->s.handshaking && !c->s.error;
     c->peer = tls_peer_new(c->s.ssl);
+    if (c->peer && c->peer->common_name.n)
+        holder_vouch(c, c->peer->common_name, HTTP_USER);
     if (tls_is_h2(c->s.ssl))
         h2_start(c);
     return true;
@@ -159,10 +203,12 @@ static void output(struct http_conn *c)
     for (int round = 0; again && !c->dead && round < 16; round++) {
         if (c->h2)
             h2_output(c);
+        size_t had = c->s.out.n;
         if (stream_flush(&c->s) < 0) {
             conn_close(c);
             return;
         }
+        pace_moved(&c->taken, had - c->s.out.n);
         again = false;
         if (c->drains) {
             list_each_safe (&c->exchanges, n)
@@ -218,8 +264,12 @@ static void conn_turn(struct http_conn *c, unsigned ready)
         wind_up(c);
         c->s.reading = wants_input(c);
     }
-    if (!c->dead)
+    if (!c->dead) {
         stream_watch(&c->s);
+        watch_pace(c);
+        holder_queued(c->holder, c->s.out.n, c->out_counted);
+        c->out_counted = c->s.out.n;
+    }
     c->in_turn = false;
     if (c->dead || c->s.error) {
         conn_free(c);
@@ -286,6 +336,7 @@ void conn_new(struct server_loop *sl, int fd, const char *remote)
     c->timer.fn = timer_fired;
     list_init(&c->exchanges);
     list_push(&sl->conns, &c->link);
+    holder_conn(c);
     conn_deadline(c, HEAD_SECONDS);
     stream_watch(&c->s);
 }

@@ -182,6 +182,7 @@ struct http_raw *http_upgrade_raw(struct http_exchange *x, struct str protocol,
     outq_add(&c->s.out, "\r\n", 2);
     x->response = RESPONSE_STREAM;
     x->head_only = true; // http_send has no meaning any more
+    http_be_patient(x);
     raw_init(&c->raw, &c->s, raw_kick, h);
     conn_kick(c);
     return &c->raw;
@@ -298,13 +299,10 @@ static bool take_body(struct http_conn *c, struct http_exchange *x, struct str *
     if (part.n) {
         if (x->body_mode == BODY_DISCARD)
             c->discarded += part.n;
+        pace_moved(&x->in, part.n);
         exchange_input(x, part);
     }
     x->body_complete = c->head.chunked ? code == 2 : !c->body_left;
-    if (!x->body_complete)
-        conn_deadline(c, BODY_SECONDS);
-    else
-        conn_deadline(c, 0);
     return true;
 }
 
@@ -315,7 +313,6 @@ static bool finish(struct http_conn *c, struct http_exchange *x)
         if (x->body_mode != BODY_DISCARD) {
             x->body_mode = BODY_DISCARD;
             x->body_paused = false;
-            conn_deadline(c, BODY_SECONDS);
             return true; // what has arrived goes first
         }
         if (c->keep_alive && c->body_left <= DISCARD_MAX && c->discarded <= DISCARD_MAX)
@@ -384,6 +381,19 @@ void h1_turn(struct http_conn *c, struct str input)
         buf_drop(&c->in, had - in.n);
     else
         buf_done(&c->in);
+}
+
+void h1_tick(struct http_conn *c, uint64_t now)
+{
+    struct http_exchange *x = current(c);
+    if (x)
+        exchange_tick(x, now);
+}
+
+bool h1_ticks(const struct http_conn *c)
+{
+    const struct http_exchange *x = current(c);
+    return x && !x->body_complete && x->body_mode != BODY_UNREAD;
 }
 
 bool h1_wants_input(const struct http_conn *c)

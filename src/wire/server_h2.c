@@ -27,6 +27,11 @@ enum {
 };
 enum { RESETS = 500, RESETS_PER_SECOND = 50, FIELDS = 64, FIELD_OVERHEAD = 32 };
 
+static struct http_exchange *of_stream(nghttp2_session *h2, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(h2, id);
+}
+
 // --- output
 
 static nghttp2_nv field(const char *name, size_t n, struct str value)
@@ -48,8 +53,10 @@ static bool may_end(const struct http_exchange *x)
 static ssize_t read_body(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t length,
                          uint32_t *flags, nghttp2_data_source *source, void *ctx)
 {
-    struct http_exchange *x = source->ptr;
-    (void)h2, (void)id, (void)buf, (void)ctx;
+    struct http_exchange *x = of_stream(h2, id);
+    (void)buf, (void)source, (void)ctx;
+    if (!x)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     bool end = x->out_end;
     if (end ? !may_end(x) : !x->out.n) {
         x->out_deferred = true;
@@ -67,12 +74,17 @@ static int send_body(nghttp2_session *h2, nghttp2_frame *frame, const uint8_t *f
                      size_t length, nghttp2_data_source *source, void *ctx)
 {
     struct http_conn *c = ctx;
-    struct http_exchange *x = source->ptr;
-    (void)h2, (void)frame;
+    struct http_exchange *x = of_stream(h2, frame->hd.stream_id);
+    (void)source;
+    if (!x) // aborted since the frame was made
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (c->s.out.n >= OUT_MAX)
         return NGHTTP2_ERR_WOULDBLOCK;
     outq_add(&c->s.out, framehd, 9);
     outq_move(&c->s.out, &x->out, length);
+    c->queued -= length;
+    holder_queued(x->holder, 0, length);
+    pace_moved(&x->taken, length);
     return 0;
 }
 
@@ -99,7 +111,7 @@ static void h2_head(struct http_exchange *x, int status, const struct http_heade
         nv[n++] = field(
             "content-length", 14,
             str_n(number, (size_t)snprintf(number, sizeof number, "%lld", (long long)length)));
-    nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_body};
+    nghttp2_data_provider provider = {.read_callback = read_body};
     x->hold = status < 400 && !x->body_complete;
     bool body = (length != 0 && !x->head_only) || !may_end(x);
     // nghttp2 copies the fields and makes the names lower case. Failing means out of memory or a
@@ -116,16 +128,23 @@ static void resume(struct http_exchange *x)
     nghttp2_session_resume_data(x->conn->h2, x->stream_id);
 }
 
+static void queued(struct http_exchange *x, size_t n)
+{
+    x->conn->queued += n;
+    holder_queued(x->holder, n, 0);
+    resume(x);
+}
+
 static void h2_data(struct http_exchange *x, struct str bytes)
 {
     outq_str(&x->out, bytes);
-    resume(x);
+    queued(x, bytes.n);
 }
 
 static void h2_blob(struct http_exchange *x, struct blob *bytes)
 {
     outq_blob(&x->out, bytes, 0, bytes->n);
-    resume(x);
+    queued(x, bytes->n);
 }
 
 static void h2_end(struct http_exchange *x)
@@ -133,6 +152,7 @@ static void h2_end(struct http_exchange *x)
     x->out_end = true;
     if (!x->body_complete) {
         nghttp2_session_consume(x->conn->h2, x->stream_id, x->early.n);
+        holder_body_less(x, x->early.n);
         buf_done(&x->early);
         x->body_mode = BODY_DISCARD;
         x->body_paused = false;
@@ -169,16 +189,12 @@ static void deliver(struct http_conn *c, struct http_exchange *x)
     if (x->early.n) {
         struct buf early = x->early; // the handler may pause in the middle: what is given is given
         x->early = BUF_INIT;
+        holder_body_less(x, early.n);
         exchange_input(x, buf_view(&early));
         nghttp2_session_consume(c->h2, x->stream_id, early.n);
         buf_done(&early);
     }
     exchange_input_end(x);
-}
-
-static struct http_exchange *of_stream(nghttp2_session *h2, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(h2, id);
 }
 
 static int begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, void *ctx)
@@ -278,10 +294,14 @@ static int data_received(nghttp2_session *h2, uint8_t flags, int32_t id, const u
     struct http_exchange *x = of_stream(h2, id);
     (void)flags;
     if (x && !x->aborted && (x->body_mode == BODY_UNREAD || x->body_paused)) {
-        buf_add(&x->early, data, n);
+        if (holder_body(x, n))
+            buf_add(&x->early, data, n);
+        else
+            http_abort(x);
         return 0;
     }
     if (x && !x->aborted) {
+        pace_moved(&x->in, n);
         if (x->early.n)
             deliver(c, x);
         exchange_input(x, str_n(data, n));
@@ -308,18 +328,25 @@ static int frame_sent(nghttp2_session *h2, const nghttp2_frame *frame, void *ctx
     return 0;
 }
 
+// The stream and its exchange part: what the exchange holds goes at once, the stream when its reset
+// has been sent, which a peer that reads nothing can put off.
+static void detach(struct http_exchange *x)
+{
+    struct http_conn *c = x->conn;
+    // Bytes that nobody will take must not shrink the connection's window for ever.
+    if (x->early.n)
+        nghttp2_session_consume_connection(c->h2, x->early.n);
+    nghttp2_session_set_stream_user_data(c->h2, x->stream_id, NULL);
+    c->bodies -= !x->body_complete;
+    exchange_free(x);
+}
+
 static int stream_closed(nghttp2_session *h2, int32_t id, uint32_t code, void *ctx)
 {
     struct http_exchange *x = of_stream(h2, id);
-    (void)code;
-    if (!x)
-        return 0;
-    // Bytes that nobody will take must not shrink the connection's window for ever.
-    if (x->early.n)
-        nghttp2_session_consume_connection(((struct http_conn *)ctx)->h2, x->early.n);
-    nghttp2_session_set_stream_user_data(h2, id, NULL);
-    ((struct http_conn *)ctx)->bodies -= !x->body_complete;
-    exchange_free(x);
+    (void)code, (void)ctx;
+    if (x)
+        detach(x);
     return 0;
 }
 
@@ -359,7 +386,9 @@ void h2_input(struct http_conn *c, struct str input)
 
 bool h2_wants_input(const struct http_conn *c)
 {
-    return !c->closing && c->s.out.n < 4 * OUT_MAX;
+    // What nghttp2 itself has to say (acknowledgements, resets) is the peer's doing too.
+    return !c->closing && c->s.out.n < 4 * OUT_MAX &&
+           nghttp2_session_get_outbound_queue_size(c->h2) < 4 * STREAMS;
 }
 
 // --- turns
@@ -373,6 +402,7 @@ static void look_at_exchanges(struct http_conn *c)
             deliver(c, x);
         } else {
             reset(x, NGHTTP2_INTERNAL_ERROR);
+            detach(x);
         }
     }
 }
@@ -396,29 +426,46 @@ void h2_output(struct http_conn *c)
         c->closing = c->linger = true;
 }
 
+// The idle time runs from the end of the last exchange, whatever else (PING) the peer sends.
 void h2_idle(struct http_conn *c)
 {
     if (c->closing)
         return;
-    if (list_empty(&c->exchanges))
+    if (!list_empty(&c->exchanges)) {
+        c->idle_since = 0;
+        conn_deadline(c, 0);
+    } else if (c->idle_since != c->served + 1) {
+        c->idle_since = c->served + 1;
         conn_deadline(c, c->sl->server->idle_ns / NS_PER_S);
-    else
-        conn_deadline(c, c->bodies ? BODY_SECONDS : 0);
+    }
 }
 
 void h2_expired(struct http_conn *c)
 {
-    c->deadline = UINT64_MAX;
-    if (list_empty(&c->exchanges)) {
-        h2_stop(c);
-        c->closing = true;
-        conn_deadline(c, LINGER_SECONDS);
-        return;
-    }
-    // Requests whose body has stalled. Open-ended streams may be silent for as long as they like.
+    h2_stop(c);
+    c->closing = true;
+    conn_deadline(c, LINGER_SECONDS);
+}
+
+bool h2_ticks(const struct http_conn *c)
+{
+    return c->bodies || c->queued;
+}
+
+void h2_tick(struct http_conn *c, uint64_t now)
+{
     list_each (&c->exchanges, n) {
         struct http_exchange *x = container_of(n, struct http_exchange, link);
-        if (!x->body_complete && (x->body_mode == BODY_WHOLE || x->body_mode == BODY_DISCARD))
+        if (!x->handled && x->response == RESPONSE_NONE) {
+            // A head in pieces: nothing else can come on this connection until it is whole.
+            if (now - x->born >= HEAD_SECONDS * (uint64_t)NS_PER_S)
+                conn_close(c);
+            continue;
+        }
+        exchange_tick(x, now);
+        if (!x->out.n || x->patient)
+            pace_rest(&x->taken);
+        else if (pace_late(&x->taken, now))
             http_abort(x);
     }
 }

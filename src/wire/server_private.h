@@ -7,8 +7,10 @@
 // the only place where callbacks are made, bytes written and things freed.
 #pragma once
 #include "base/buf.h"
+#include "wire/holder.h"
 #include "wire/http.h"
 #include "wire/http_parse.h"
+#include "wire/pace.h"
 #include "wire/raw_private.h"
 #include "wire/stream.h"
 #include "wire/tls_private.h"
@@ -39,6 +41,14 @@ struct http_exchange {
     struct arena arena;
     struct http_request request;
     void *data;
+    // Who it is counted to (holder.h).
+    struct holder *holder;
+    struct list held;
+    uint64_t born; // monotonic
+    size_t body_counted;
+    struct pace in, taken; // of the body; of what is queued in `out`
+    bool crowded;          // one too many: to be refused
+    bool patient;          // its peer may take its time
     // Answer.
     uint8_t response;
     bool head_only; // HEAD: no body goes out
@@ -77,11 +87,18 @@ struct http_conn {
         deadline; // when this phase ends in error; UINT64_MAX: never. The timer may fire earlier.
     struct list exchanges;
     struct tls_peer *peer;
-    bool in_turn;   // inside conn_turn: a kick is a no-op
-    bool dead;      // to be freed at the end of the turn
-    bool closing;   // no more requests; close when the output is sent
-    bool linger;    // then wait a moment for the peer, which is still sending
-    bool lingering; // and that is now
+    struct holder *holder;
+    struct list held, strange;
+    size_t out_counted; // of s.out, to the holder
+    struct pace taken;  // of s.out
+    bool ticking;       // somebody's pace is being watched:
+    uint64_t tick_at;   // the next look
+    unsigned patient;   // exchanges that are
+    bool in_turn;       // inside conn_turn: a kick is a no-op
+    bool dead;          // to be freed at the end of the turn
+    bool closing;       // no more requests; close when the output is sent
+    bool linger;        // then wait a moment for the peer, which is still sending
+    bool lingering;     // and that is now
     // HTTP/1.1.
     struct buf in;         // bytes read and not yet used
     size_t scanned;        // of the head in `in`
@@ -95,9 +112,11 @@ struct http_conn {
     struct http_raw raw;
     // HTTP/2.
     nghttp2_session *h2;
-    unsigned bodies; // requests whose body is not complete
-    bool look;       // an exchange was aborted, or its body asked for or paused
-    unsigned drains; // exchanges that wait for on_drain or for a stop
+    unsigned bodies;             // requests whose body is not complete
+    bool look;                   // an exchange was aborted, or its body asked for or paused
+    unsigned drains;             // exchanges that wait for on_drain or for a stop
+    size_t queued;               // bytes in the queues of its exchanges (HTTP/2)
+    uint64_t served, idle_since; // exchanges so far; as many when the idle time began to run
     uint16_t remote_n;
     char remote[62];
 };
@@ -109,6 +128,8 @@ struct server_loop {
     struct http_exchange *spare; // recycled, linked by data
     unsigned nspare;
     atomic_uint nconns; // for choosing a loop
+    struct holders holders;
+    struct loop_timer trim;
     int64_t date_second;
     char date[29];
     bool stopping;
@@ -136,7 +157,7 @@ struct http_server {
 
 enum {
     HEAD_SECONDS = 32,
-    BODY_SECONDS = 60,
+    TICK_SECONDS = 1,
     LINGER_SECONDS = 2,
     HALF_CLOSED_SECONDS = 5,
     CHUNK_HEADROOM = 24
@@ -152,6 +173,8 @@ const char *server_date(struct server_loop *sl);
 
 // server.c: a connection is gone.
 void server_conn_gone(struct server_loop *sl);
+// Much less is held than a while ago: the heap gives its free pages back, a little later.
+void server_trim(struct server_loop *sl);
 
 // exchange.c
 struct http_exchange *exchange_new(struct http_conn *c, const struct exchange_ops *ops);
@@ -162,10 +185,15 @@ void exchange_input_end(struct http_exchange *x); // delivers the end where the 
 // After a flush: drain callbacks and stops. True: something was called.
 bool exchange_drained(struct http_exchange *x);
 void exchange_refuse(struct http_exchange *x, int status, const char *why);
+// The body of the request is its peer's turn: a look at its pace. Late: 408 while it can still be
+// said, else the exchange is aborted.
+void exchange_tick(struct http_exchange *x, uint64_t now);
 
 // server_h1.c: bytes (none: just go on); output state of one connection.
 void h1_turn(struct http_conn *c, struct str input);
 bool h1_wants_input(const struct http_conn *c);
+void h1_tick(struct http_conn *c, uint64_t now);
+bool h1_ticks(const struct http_conn *c); // whether there is a pace to watch
 void h1_eof(struct http_conn *c);
 
 // server_h2.c
@@ -173,6 +201,8 @@ void h2_start(struct http_conn *c);
 void h2_input(struct http_conn *c, struct str input);
 void h2_output(struct http_conn *c); // fills c->s.out as far as it is good
 bool h2_wants_input(const struct http_conn *c);
+void h2_tick(struct http_conn *c, uint64_t now);
+bool h2_ticks(const struct http_conn *c);
 void h2_stop(struct http_conn *c);    // GOAWAY: what runs may end, nothing new
 void h2_idle(struct http_conn *c);    // sets the deadline by what is going on
 void h2_expired(struct http_conn *c); // the deadline has passed

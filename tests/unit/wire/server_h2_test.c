@@ -1,6 +1,7 @@
 // HTTP/2 from a peer that does not play by the rules, in frames made by hand; and the end of a
 // server.
 #include "fixture.h"
+#include "fixture_h2.h"
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <time.h>
@@ -13,8 +14,6 @@ struct peer {
     SSL *ssl;
     struct buf in;
 };
-
-enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, GOAWAY = 7, WINDOW_UPDATE = 8 };
 
 static void peer_open(struct peer *p)
 {
@@ -32,35 +31,6 @@ static void peer_close(struct peer *p)
     SSL_CTX_free(p->ctx);
     close(p->fd);
     buf_done(&p->in);
-}
-
-static void frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t stream, struct str payload)
-{
-    buf_char(b, (char)(payload.n >> 16));
-    buf_char(b, (char)(payload.n >> 8));
-    buf_char(b, (char)payload.n);
-    buf_char(b, (char)type);
-    buf_char(b, (char)flags);
-    for (int shift = 24; shift >= 0; shift -= 8)
-        buf_char(b, (char)(stream >> shift));
-    buf_str(b, payload);
-}
-
-static void preface(struct buf *b)
-{
-    buf_puts(b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    frame(b, SETTINGS, 0, 0, STR_NULL);
-}
-
-// GET of a path of less than 127 characters, with static-table HPACK.
-static void get(struct buf *b, uint32_t stream, const char *path)
-{
-    struct buf h = BUF_INIT;
-    buf_puts(&h, "\x82\x87\x41\x01h\x04");
-    buf_char(&h, (char)strlen(path));
-    buf_puts(&h, path);
-    frame(b, HEADERS, 5, stream, buf_view(&h)); // END_STREAM, END_HEADERS
-    buf_done(&h);
 }
 
 static void peer_send(struct peer *p, struct buf *b)

@@ -111,6 +111,29 @@ static void curl_speaks_both(void **state)
     assert_contains(s, "INTERNAL_ERROR");
 }
 
+// TLS 1.2 with authenticated encryption and forward secrecy, and nothing below it.
+static void ciphers(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {"ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA384",
+                                          "AES128-SHA", "DHE-RSA-AES128-GCM-SHA256"};
+    char command[256];
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        _cleanup_arena_ struct arena a = ARENA_INIT;
+        snprintf(command, sizeof command,
+                 "timeout 20 openssl s_client -connect 127.0.0.1:$PORT -tls1_2 -cipher %s "
+                 "</dev/null 2>&1",
+                 refused[i]);
+        struct str s = run(&a, command);
+        assert_contains(s, "handshake failure");
+        assert_contains(s, "[1]");
+    }
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str s = run(&a, "timeout 20 openssl s_client -connect 127.0.0.1:$PORT -tls1_2 "
+                           "-cipher ECDHE-ECDSA-AES128-GCM-SHA256 </dev/null 2>&1");
+    assert_contains(s, "Cipher is ECDHE-ECDSA-AES128-GCM-SHA256");
+}
+
 static void bodies(void **state)
 {
     (void)state;
@@ -262,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curl_speaks_both),
+        cmocka_unit_test(ciphers),
         cmocka_unit_test(bodies),
         cmocka_unit_test(client_certificates),
         cmocka_unit_test(old_and_plain_are_refused),
