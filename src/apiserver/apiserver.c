@@ -3,6 +3,8 @@
 #include "apiserver/bootstrap_cluster.h"
 #include "apiserver/expiry.h"
 #include "apiserver/http.h"
+#include "apiserver/http_documents.h"
+#include "apiserver/http_places.h"
 #include "apiserver/proxy.h"
 #include "apiserver/ranges.h"
 
@@ -51,6 +53,8 @@ int apiserver_new(const struct apiserver_options *opt, struct apiserver **ret, s
         s->authn = authn_new(s->env, s->cache, s->tokens);
         s->expiry = expiry_new(s->cache, s->env);
         s->refusals = refusals_new();
+        s->places = places_new();
+        s->documents = documents_new();
         s->handler = http_face(s);
         r = bootstrap_cluster(s, e);
     }
@@ -75,6 +79,8 @@ void apiserver_free(struct apiserver *s)
     ranges_free(s->ranges);
     expiry_free(s->expiry);
     refusals_free(s->refusals);
+    places_free(s->places);
+    documents_free(s->documents);
     cache_free(s->cache);
     if (s->tokens)
         token_signer_free(s->tokens);

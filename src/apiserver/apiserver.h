@@ -45,6 +45,9 @@ enum api_progress { API_DONE, API_WAIT };
 struct api_call {
     struct api_request request;
     struct identity identity;
+    // The caller of api_step has asked the authoriser already (the HTTP face does, before it reads
+    // the body).
+    bool authorised;
     void (*wake)(struct api_call *c);
     void *ctx;
     // Results, once done: err.reason ERR_NONE is success.

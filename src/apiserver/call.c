@@ -142,6 +142,8 @@ int request_authorise(struct apiserver *s, const struct identity *who, const str
 
 int op_authorise(struct op *op, struct err *e)
 {
+    if (op->call->authorised)
+        return OP_NEXT;
     int ret = request_authorise(op->server, &op->call->identity, op->request, e);
     return ret < 0 ? ret : OP_NEXT;
 }

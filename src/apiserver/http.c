@@ -5,7 +5,11 @@
 //                                        ├─ watch ─────────▶ http_watch.c
 //                                        ├─ log, exec, … ──▶ proxy.c
 //                                        ▼
-//                     body (at most 3 MiB) ─▶ call ⇄ store ─▶ answer (http_answer.c)
+//      authorise ─▶ body (at most 3 MiB) ─▶ place ─▶ call ⇄ store ─▶ place back ─▶ answer
+//
+// Who may not is told so from the head; no byte of their body is kept. A place (http_places.h) is
+// held only while the call is worked on, so that no client can hold one by being slow. Health and
+// version need none. What the exchange holds in memory is wire's to count (http_vouch).
 //
 // The context of a request lives on the heap and not in the exchange's arena: the client may hang
 // up while the store has the call, and then the call must still come to its end.
@@ -94,8 +98,7 @@ void reply_error(struct http_ctx *c, const struct err *e)
 
 void http_ctx_free(struct http_ctx *c)
 {
-    if (c->counted)
-        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
+    places_leave(c->server->places, c->place);
     api_call_done(&c->call);
     writer_done(&c->writer);
     arena_done(&c->arena);
@@ -116,6 +119,7 @@ static void step(struct http_ctx *c)
     if (api_step(c->server, &c->call) == API_WAIT)
         return;
     c->running = false;
+    places_leave(c->server->places, TAKE_PTR(c->place));
     if (c->x)
         answer_call(c);
     else
@@ -138,10 +142,16 @@ static void on_body(struct http_exchange *x, struct str body)
 {
     struct http_ctx *c = container_of((struct http_life *)http_data(x), struct http_ctx, life);
     _cleanup_err_ struct err e = ERR_INIT;
-    if (request_body(c, arena_str(&c->arena, body), &e) < 0)
+    if (places_take(c->server->places, &c->call.identity, &c->place, &e) < 0) {
         reply_error(c, &e);
-    else
-        step(c);
+        return;
+    }
+    if (request_body(c, arena_str(&c->arena, body), &e) < 0) {
+        places_leave(c->server->places, TAKE_PTR(c->place));
+        reply_error(c, &e);
+        return;
+    }
+    step(c);
 }
 
 // ---- who asks
@@ -165,9 +175,13 @@ static int authenticate(struct http_ctx *c, struct err *e)
     struct identity who = {0};
     int r =
         authn_request(c->server->authn, c->server->authz, &c->arena, http_request(c->x), &who, e);
-    if (r >= 0)
-        c->call.identity = keep_identity(&c->arena, &who);
-    return r;
+    if (r < 0)
+        return r;
+    c->call.identity = keep_identity(&c->arena, &who);
+    enum caller caller = caller_of(&who);
+    if (caller != CALLER_STRANGER)
+        http_vouch(c->x, who.user, caller == CALLER_ADMINISTRATOR ? HTTP_TRUSTED : HTTP_USER);
+    return 0;
 }
 
 // Pages are allowed by path.
@@ -186,6 +200,25 @@ static int authorise_page(struct http_ctx *c, struct err *e)
 
 // ---- the way in
 
+// What the head alone tells: who may not, then what cannot be answered. False: it was refused.
+static bool head_is_good(struct http_ctx *c, enum verb_bit verb, unsigned offers)
+{
+    _cleanup_err_ struct err accept = ERR_INIT, query = ERR_INIT, denied = ERR_INIT;
+    request_from_query(c, verb, &query);
+    negotiate(http_header(http_request(c->x), "accept"), offers, &c->form, &accept);
+    if (request_takes_body(verb)) {
+        if (request_authorise(c->server, &c->call.identity, &c->call.request, &denied) < 0) {
+            reply_error(c, &denied);
+            return false;
+        }
+        c->call.authorised = true;
+    }
+    if (accept.reason == ERR_NONE && query.reason == ERR_NONE)
+        return true;
+    reply_error(c, accept.reason != ERR_NONE ? &accept : &query);
+    return false;
+}
+
 static void begin_resource(struct http_ctx *c)
 {
     const struct http_request *r = http_request(c->x);
@@ -198,10 +231,11 @@ static void begin_resource(struct http_ctx *c)
         return;
     }
     if (!verb || verb == VERB_CONNECT) {
-        err_set(&e, verb ? ERR_NOT_IMPLEMENTED : ERR_METHOD_NOT_ALLOWED,
-                verb ? "%.*s/%.*s is not served yet"
-                     : "the server does not allow this method on the requested resource",
-                STR_ARG(to->kind->resource), STR_ARG(to->subresource));
+        if (!verb || proxy_authorise(c, &e) >= 0)
+            err_set(&e, verb ? ERR_NOT_IMPLEMENTED : ERR_METHOD_NOT_ALLOWED,
+                    verb ? "%.*s/%.*s is not served yet"
+                         : "the server does not allow this method on the requested resource",
+                    STR_ARG(to->kind->resource), STR_ARG(to->subresource));
         reply_error(c, &e);
         return;
     }
@@ -211,11 +245,8 @@ static void begin_resource(struct http_ctx *c)
         offers = OFFER_TABLE | OFFER_PARTIAL | OFFER_PARTIAL_LIST;
     else if (!(to->kind->flags & KIND_VIRTUAL) || (verb & (VERB_GET | VERB_LIST)))
         offers |= OFFER_TABLE | (many ? OFFER_PARTIAL_LIST : OFFER_PARTIAL);
-    if (negotiate(http_header(r, "accept"), offers, &c->form, &e) < 0 ||
-        request_from_query(c, verb, &e) < 0) {
-        reply_error(c, &e);
+    if (!head_is_good(c, verb, offers))
         return;
-    }
     if (verb == VERB_WATCH)
         watch_begin(c);
     else if (request_takes_body(verb))
@@ -233,15 +264,6 @@ static void begin(struct http_ctx *c)
         reply_error(c, &e);
         return;
     }
-    if (atomic_fetch_add_explicit(&c->server->active_requests, 1, memory_order_relaxed) >=
-        HTTP_ACTIVE_MAX) {
-        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
-        err_set(&e, ERR_TOO_MANY_REQUESTS, "too many requests, please try again later");
-        e.retry_after_seconds = 1;
-        reply_error(c, &e);
-        return;
-    }
-    c->counted = true;
     if (c->route.what == ROUTE_RESOURCE) {
         begin_resource(c);
     } else if (authorise_page(c, &e) < 0) {

@@ -1,5 +1,6 @@
 // What the server tells about itself: discovery, OpenAPI, version, health, metrics, keys for token
 // checks.
+#include "apiserver/http_documents.h"
 #include "apiserver/http_private.h"
 #include "base/map.h"
 #include "schema/discovery.h"
@@ -96,26 +97,70 @@ static bool wants(struct http_ctx *c, const char *type)
     return false;
 }
 
-static void openapi(struct http_ctx *c)
+static bool render_v2_protobuf(void *ctx, struct buf *b)
 {
-    _cleanup_buf_ struct buf b = BUF_INIT;
-    struct str etag = arena_printf(&c->arena, "\"%.*s\"", STR_ARG(openapi_hash()));
-    const char *type = JSON_TYPE;
-    if (c->route.what == ROUTE_OPENAPI_V2 &&
-        (wants(c, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf") ||
-         wants(c, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"))) {
-        type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        etag = arena_printf(&c->arena, "\"%.*s-pb\"", STR_ARG(openapi_hash()));
-        openapi_v2_protobuf(&b);
-    } else if (c->route.what == ROUTE_OPENAPI_V2) {
-        openapi_v2(&b);
-    } else if (!c->route.rest.n) {
-        openapi_v3_index(&b);
-    } else if (!openapi_v3(&b, c->route.rest)) {
+    (void)ctx;
+    openapi_v2_protobuf(b);
+    return true;
+}
+
+static bool render_v2(void *ctx, struct buf *b)
+{
+    (void)ctx;
+    openapi_v2(b);
+    return true;
+}
+
+static bool render_v3(void *ctx, struct buf *b)
+{
+    struct http_ctx *c = ctx;
+    if (c->route.rest.n)
+        return openapi_v3(b, c->route.rest);
+    openapi_v3_index(b);
+    return true;
+}
+
+// A kept document, by reference: a crowd that asks for it and does not read holds it once.
+static void reply_kept(struct http_ctx *c, const char *type, struct str name, struct str etag,
+                       bool (*render)(void *ctx, struct buf *b))
+{
+    const struct http_request *r = http_request(c->x);
+    struct headers hs = {.n = 0};
+    headers_usual(&hs, str_of(type), c->audit_id);
+    header_add(&hs, "etag", etag);
+    bool gzip = http_accepts_gzip(http_header(r, "accept-encoding"));
+    header_add(&hs, "vary", STR("Accept, Accept-Encoding"));
+    if (str_eq(http_header(r, "if-none-match"), etag)) {
+        http_respond(c->x, 304, hs.h, hs.n, STR_NULL);
+        return;
+    }
+    struct blob *body = documents_get(c->server->documents, name, gzip, render, c);
+    if (!body) {
         not_found(c);
         return;
     }
-    reply_document(c, type, buf_view(&b), etag);
+    if (gzip)
+        header_add(&hs, "content-encoding", STR("gzip"));
+    http_respond_blob(c->x, 200, hs.h, hs.n, body);
+    blob_unref(body);
+}
+
+static void openapi(struct http_ctx *c)
+{
+    struct arena *a = &c->arena;
+    struct str etag = arena_printf(a, "\"%.*s\"", STR_ARG(openapi_hash()));
+    if (c->route.what == ROUTE_OPENAPI_V2 &&
+        (wants(c, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf") ||
+         wants(c, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"))) {
+        etag = arena_printf(a, "\"%.*s-pb\"", STR_ARG(openapi_hash()));
+        reply_kept(c, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+                   STR("v2.protobuf"), etag, render_v2_protobuf);
+    } else if (c->route.what == ROUTE_OPENAPI_V2) {
+        reply_kept(c, JSON_TYPE, STR("v2"), etag, render_v2);
+    } else {
+        reply_kept(c, JSON_TYPE, arena_printf(a, "v3/%.*s", STR_ARG(c->route.rest)), etag,
+                   render_v3);
+    }
 }
 
 // ---- health
@@ -153,9 +198,8 @@ static void metrics(struct http_ctx *c)
         {"apiserver_storage_revision", "gauge", "The store's revision as the cache knows it."},
     };
     const unsigned long long values[] = {
-        atomic_load(&s->requests_total),  atomic_load(&s->errors_total),
-        atomic_load(&s->active_requests), atomic_load(&s->active_watches),
-        cache_revision(s->cache),
+        atomic_load(&s->requests_total), atomic_load(&s->errors_total), places_taken(s->places),
+        atomic_load(&s->active_watches), cache_revision(s->cache),
     };
     _cleanup_buf_ struct buf b = BUF_INIT;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

@@ -9,10 +9,10 @@
 #pragma once
 #include "apiserver/answer.h"
 #include "apiserver/http.h"
+#include "apiserver/http_places.h"
 #include "apiserver/route.h"
 
 #define HTTP_BODY_MAX     ((size_t)3 << 20) // as the originals
-#define HTTP_ACTIVE_MAX   600               // calls at a time; more: 429
 #define HTTP_WATCHES_MAX  100000
 #define STREAM_CHUNK      ((size_t)64 << 10)  // a list is written in pieces of this size …
 #define STREAM_HIGH       ((size_t)256 << 10) // … until so much is waiting for the client …
@@ -35,8 +35,8 @@ struct http_ctx {
     struct str audit_id;
     struct api_call call;
     struct loop_task woken;
-    bool running; // the call is on its way; it may be with the store
-    bool counted; // among the active requests
+    bool running;        // the call is on its way; it may be with the store
+    struct place *place; // while the call is worked on
     // A list on its way out.
     struct writer writer;
     struct list_head head;
@@ -82,3 +82,5 @@ void page_reply(struct http_ctx *c);
 // proxy.c: takes over the exchange.
 void proxy_begin(struct http_ctx *c);
 bool proxy_serves(const struct route *r);
+// Whether the caller may do what the method means on a subresource that is connected to.
+int proxy_authorise(struct http_ctx *c, struct err *e);

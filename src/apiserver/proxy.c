@@ -255,13 +255,10 @@ static struct relay *relay_new(struct http_ctx *c, struct err *e)
     }
     struct relay *r = mem_zalloc(sizeof *r);
     r->life.closed = relay_closed;
-    // It may go on for hours: it takes no place among the requests that are worked on.
-    if (c->counted)
-        atomic_fetch_sub_explicit(&c->server->active_requests, 1, memory_order_relaxed);
-    c->counted = false;
     r->c = c;
     r->x = c->x;
     r->loop = c->loop;
+    http_be_patient(c->x); // a person may read it
     r->refusal.max = ERROR_BODY_MAX;
     r->client = http_client_new(c->loop, &(struct http_client_options){.tls = c->server->node_tls,
                                                                        .idle_timeout_ns = IDLE_NS});
@@ -615,10 +612,9 @@ bool proxy_serves(const struct route *r)
     return r->subresource.n && !r->kind->group.n && find(r) < NRELAYS;
 }
 
-void proxy_begin(struct http_ctx *c)
+int proxy_authorise(struct http_ctx *c, struct err *e)
 {
     const struct route *r = &c->route;
-    _cleanup_err_ struct err e = ERR_INIT;
     struct str method = http_request(c->x)->method;
     struct authz_attributes at = {
         .who = &c->call.identity,
@@ -634,8 +630,14 @@ void proxy_begin(struct http_ctx *c)
         .ns = r->ns,
         .name = r->name,
     };
-    if (authz_check(c->server->authz, &at, &e) < 0)
+    return authz_check(c->server->authz, &at, e);
+}
+
+void proxy_begin(struct http_ctx *c)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (proxy_authorise(c, &e) < 0)
         reply_error(c, &e);
     else
-        relays[find(r)].begin(c);
+        relays[find(&c->route)].begin(c);
 }

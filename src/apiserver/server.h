@@ -8,6 +8,8 @@
 struct ranges; // ranges.h: Service addresses and node ports
 struct expiry;
 struct refusals;
+struct places;
+struct documents;
 
 struct apiserver {
     struct apiserver_options opt;
@@ -24,10 +26,12 @@ struct apiserver {
     struct refusals *refusals;   // proxy.h
     struct tls_client *node_tls; // towards node agents; NULL without a pki
     struct http_handler handler;
-    int64_t started;          // real, ns
-    atomic_bool store_failed; // it takes no more writes: /readyz and /healthz say so
+    int64_t started;             // real, ns
+    atomic_bool store_failed;    // it takes no more writes: /readyz and /healthz say so
+    struct places *places;       // http_places.h
+    struct documents *documents; // http_documents.h
     // Bounds on what runs at a time (http.c) and what /metrics tells.
-    atomic_uint active_requests, active_watches;
+    atomic_uint active_watches;
     atomic_ullong requests_total, errors_total;
 };
 

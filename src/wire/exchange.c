@@ -278,6 +278,12 @@ static bool try_gzip(struct http_exchange *x, int status, const struct http_head
     return true;
 }
 
+struct blob *http_gzip(struct str body)
+{
+    _cleanup_buf_ struct buf packed = BUF_INIT;
+    return gzip_compress(body, &packed) ? blob_new(buf_view(&packed)) : NULL;
+}
+
 static void respond(struct http_exchange *x, int status, const struct http_header *headers,
                     size_t nheaders, struct str body, struct blob *blob)
 {

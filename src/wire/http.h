@@ -85,6 +85,12 @@ void http_on_drain(struct http_exchange *x, size_t low, void (*fn)(struct http_e
 // connection).
 void http_abort(struct http_exchange *x);
 
+// For a body that is kept and answered many times (http_respond_blob with content-encoding: gzip):
+// packed once, NULL when memory is out. And whether a client takes it so: a request's
+// Accept-Encoding.
+struct blob *http_gzip(struct str body);
+bool http_accepts_gzip(struct str accept_encoding);
+
 struct http_handler {
     void (*handle)(void *ctx, struct http_exchange *x);
     void (*on_close)(void *ctx, struct http_exchange *x); // may be NULL

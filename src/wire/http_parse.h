@@ -45,8 +45,6 @@ bool http_percent_decode(struct arena *a, struct str s, bool plus_is_space, bool
                          struct str *ret);
 // Whether a comma-separated header value has the token (case-insensitive, parameters ignored).
 bool http_has_token(struct str value, const char *token);
-// Whether Accept-Encoding allows gzip.
-bool http_accepts_gzip(struct str accept_encoding);
 
 // Chunked coding. Feed it what comes; it hands out views of body data and stops behind the end.
 struct http_chunked {

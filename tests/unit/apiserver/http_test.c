@@ -3,6 +3,9 @@
 #include "base/time.h"
 #include "harness.h"
 #include "wire/http_client.h"
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 struct web {
     struct env *env;
@@ -519,11 +522,92 @@ static void test_large_list(void **state)
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+// Sends a head that promises a body, and none of it. What comes is judged from the head alone.
+static struct str head_only(struct web *w, const char *method, const char *path, const char *more)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)http_server_port(w->http))};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval limit = {.tv_sec = 20};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
+    struct str head = arena_printf(&w->a,
+                                   "%s %s HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n"
+                                   "Content-Type: application/json\r\n%s\r\n",
+                                   method, path, more);
+    assert_int_equal(send(fd, head.p, head.n, 0), head.n);
+    char *got = arena_zalloc(&w->a, 4096);
+    size_t n = 0;
+    while (n < 4095 && str_find(str_n(got, n), STR("}\n")) < 0) {
+        ssize_t part = recv(fd, got + n, 4095 - n, 0);
+        if (part <= 0)
+            break;
+        n += (size_t)part;
+    }
+    close(fd);
+    return str_n(got, n);
+}
+
+// Who may not write is told so before a byte of the body is read.
+static void test_judged_from_the_head(void **state)
+{
+    struct web *w = *state;
+    static const char *const methods[] = {"POST", "PUT", "PATCH", "DELETE"};
+    struct str s = head_only(w, "POST", CONFIGMAPS, "Authorization: Bearer no.such.token\r\n");
+    assert_true(str_starts(s, STR("HTTP/1.1 401 ")));
+    // The last act of everybody as an administrator.
+    assert_int_equal(fetch(w, "DELETE",
+                           "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/all", NULL, NULL,
+                           STR_NULL),
+                     200);
+    for (size_t i = 0; i < 4; i++) {
+        s = head_only(w, methods[i], i ? CONFIGMAPS "/c" : CONFIGMAPS, "");
+        assert_true(str_starts(s, STR("HTTP/1.1 403 ")));
+        assert_true(str_find(s, STR("configmaps")) > 0);
+        assert_true(str_find(s, STR("User \\\"system:anonymous\\\" cannot ")) > 0);
+    }
+    // Also what is not served, and before anything else that is wrong with the request.
+    s = head_only(w, "GET", "/api/v1/namespaces/default/pods/p/portforward", "");
+    assert_true(str_starts(s, STR("HTTP/1.1 403 ")));
+    s = head_only(w, "POST", CONFIGMAPS "?dryRun=x", "Accept: image/png\r\n");
+    assert_true(str_starts(s, STR("HTTP/1.1 403 ")));
+    // Health and version are for everybody.
+    assert_int_equal(GET(w, "/readyz"), 200);
+    assert_int_equal(GET(w, "/version"), 200);
+    assert_int_equal(GET(w, "/openapi/v2"), 403);
+}
+
+// The same bytes for all who ask; packed for who takes it so.
+static void test_documents(void **state)
+{
+    struct web *w = *state;
+    assert_int_equal(GET(w, "/openapi/v2"), 200);
+    struct str first = w->answer.body;
+    assert_true(first.n > 100000);
+    assert_int_equal(GET(w, "/openapi/v2"), 200);
+    assert_true(str_eq(first, w->answer.body));
+    struct http_header h[] = {{STR("accept-encoding"), STR("gzip")}};
+    struct http_call_request r = {.method = "GET",
+                                  .url = arena_printf(&w->a, "%s/openapi/v2", w->base),
+                                  .headers = h,
+                                  .nheaders = 1};
+    struct err e = ERR_INIT;
+    assert_int_equal(http_do(w->client, &w->a, &r, 64 << 20, &w->answer, &e), 0);
+    assert_string_equal(header(w, "content-encoding"), "gzip");
+    assert_true(w->answer.body.n < first.n / 4);
+    assert_true((uint8_t)w->answer.body.p[0] == 0x1f && (uint8_t)w->answer.body.p[1] == 0x8b);
+    h[0] = (struct http_header){STR("if-none-match"), str_of(header(w, "etag"))};
+    assert_int_equal(http_do(w->client, &w->a, &r, 64 << 20, &w->answer, &e), 0);
+    assert_int_equal(w->answer.status, 304);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_pages),  T(test_objects), T(test_formats),    T(test_tables),
-        T(test_bodies), T(test_watch),   T(test_large_list),
+        T(test_pages),     T(test_objects), T(test_formats),    T(test_tables),
+        T(test_bodies),    T(test_watch),   T(test_large_list), T(test_judged_from_the_head),
+        T(test_documents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
