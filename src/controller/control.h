@@ -28,9 +28,10 @@ struct controller_row {
     void (*free)(void *self);
 };
 extern const struct controller_row deployment_controller, replicaset_controller,
-    endpoints_controller, namespace_controller, serviceaccount_controller, root_ca_controller,
-    token_secret_controller, garbage_controller, node_lifecycle_controller,
-    taint_eviction_controller, node_cidr_controller, pod_gc_controller, disruption_controller;
+    controller_replication, endpoints_mirror_controller, endpoints_controller, namespace_controller,
+    serviceaccount_controller, root_ca_controller, token_secret_controller, garbage_controller,
+    node_lifecycle_controller, taint_eviction_controller, node_cidr_controller, pod_gc_controller,
+    disruption_controller;
 
 // Keys: "namespace/name" or "name".
 void key_split(struct str key, struct str *ret_ns, struct str *ret_name);

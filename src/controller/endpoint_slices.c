@@ -7,11 +7,7 @@
 // without endpoints keeps one empty slice.
 #include "controller/endpoints.h"
 
-enum { PER_SLICE = 100 };
-#define MANAGED_BY   "endpointslice.kubernetes.io/managed-by"
-#define MANAGER      "endpointslice-controller.k8s.io"
-#define SERVICE_NAME "kubernetes.io/service-name"
-#define HEADLESS     "service.kubernetes.io/headless"
+#define MANAGER "endpointslice-controller.k8s.io"
 
 struct slice {
     struct value *tree;
@@ -45,14 +41,14 @@ static struct value *labels_for(struct service_view *v)
     struct value *labels = value_object(v->a);
     const struct value *theirs = value_at(v->service, "metadata.labels");
     value_each_field (theirs, f) {
-        if (!str_eqc(f->key, HEADLESS) && !str_eqc(f->key, SERVICE_NAME) &&
-            !str_eqc(f->key, MANAGED_BY))
+        if (!str_eqc(f->key, SLICE_HEADLESS) && !str_eqc(f->key, SLICE_SERVICE_NAME) &&
+            !str_eqc(f->key, SLICE_MANAGED_BY))
             value_set(v->a, labels, f->key, f->value);
     }
     if (v->headless)
-        put(v->a, labels, HEADLESS, STR(""));
-    put(v->a, labels, SERVICE_NAME, v->name);
-    put(v->a, labels, MANAGED_BY, STR(MANAGER));
+        put(v->a, labels, SLICE_HEADLESS, STR(""));
+    put(v->a, labels, SLICE_SERVICE_NAME, v->name);
+    put(v->a, labels, SLICE_MANAGED_BY, STR(MANAGER));
     return labels;
 }
 
@@ -70,12 +66,6 @@ static struct value *new_slice(struct service_view *v, struct value *ports)
     put(v->a, s, "addressType", STR("IPv4"));
     value_setc(v->a, s, "ports", ports);
     return s;
-}
-
-// An empty list may come back as none.
-static bool same_ports(const struct value *a, const struct value *b)
-{
-    return (!value_len(a) && !value_len(b)) || (a && b && value_eq(a, b));
 }
 
 static struct str target_uid(const struct value *endpoint)
@@ -132,7 +122,8 @@ static int write_group(struct service_view *v, struct endpoint_group *g, struct 
     for (size_t i = 0; i < g->n; i++)
         map_set(&wanted, g->items[i].pod->uid, (void *)(i + 1));
     for (size_t i = 0; i < nslices; i++) {
-        if (slices[i].ours_by_ports || !same_ports(value_getc(slices[i].tree, "ports"), g->ports))
+        if (slices[i].ours_by_ports ||
+            !endpoints_same_list(value_getc(slices[i].tree, "ports"), g->ports))
             continue;
         slices[i].ours_by_ports = true;
         keep_wanted(v, &slices[i], g, &wanted, placed);
@@ -142,7 +133,8 @@ static int write_group(struct service_view *v, struct endpoint_group *g, struct 
     // What has no place yet: into changed slices, then into any, then into new ones.
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < nmine; i++) {
-            while (value_len(mine[i]->endpoints) < PER_SLICE && (pass || mine[i]->changed)) {
+            while (value_len(mine[i]->endpoints) < SLICE_ENDPOINTS_MAX &&
+                   (pass || mine[i]->changed)) {
                 while (next < g->n && placed[next])
                     next++;
                 if (next == g->n)
@@ -168,7 +160,7 @@ static int write_group(struct service_view *v, struct endpoint_group *g, struct 
         if (next == g->n && any)
             break;
         struct slice s = {.tree = new_slice(v, g->ports), .endpoints = value_array(v->a)};
-        while (next < g->n && value_len(s.endpoints) < PER_SLICE) {
+        while (next < g->n && value_len(s.endpoints) < SLICE_ENDPOINTS_MAX) {
             if (!placed[next])
                 value_push(v->a, s.endpoints, endpoint_value(v->a, &g->items[next]));
             next++;
@@ -189,7 +181,7 @@ int endpoint_slices_write(struct service_view *v, struct informer *informer, str
     for (size_t i = 0; i < list.n; i++) {
         struct value *tree = object_tree(v->a, list.items[i]);
         struct str manager =
-            value_string(value_get(value_at(tree, "metadata.labels"), STR(MANAGED_BY)));
+            value_string(value_get(value_at(tree, "metadata.labels"), STR(SLICE_MANAGED_BY)));
         if (str_eqc(manager, MANAGER) && !meta_deleting(tree))
             slices[n++].tree = tree;
     }
@@ -214,4 +206,14 @@ int endpoint_slices_write(struct service_view *v, struct informer *informer, str
             err_move(e, &why);
     }
     return rc;
+}
+
+void endpoint_slices_index(struct arena *a, const struct object *o,
+                           void (*emit)(void *ctx, struct str value), void *ctx)
+{
+    const struct value *labels = value_getc(object_metadata(a, o), "labels");
+    struct str service = value_string(value_get(labels, STR(SLICE_SERVICE_NAME)));
+    struct str ns = object_namespace(o);
+    if (service.n)
+        emit(ctx, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
 }

@@ -287,11 +287,19 @@ static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_fact
         enqueue_matching(c, new->ns, new->labels);
 }
 
-// Somebody else's change to what we keep: put it right.
+// Somebody else's change to what we keep: put it right. Endpoints that belong to no Service are
+// nobody's business here, but for those that we left behind ourselves.
 static void on_endpoints(void *ctx, struct object *old, struct object *new)
 {
     struct endpoints *c = ctx;
-    enqueue_object(c->queue, new ? new : old);
+    const struct object *o = new ? new : old;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str key = key_of(&a, o);
+    _cleanup_object_ struct object *service = informer_get(c->services, key);
+    const struct value *labels = value_getc(object_metadata(&a, o), "labels");
+    struct str manager = value_string(value_get(labels, STR(ENDPOINTS_MANAGED_BY)));
+    if (service || str_eqc(manager, ENDPOINTS_MANAGER))
+        work_queue_add(c->queue, key);
 }
 
 static void on_slice(void *ctx, struct object *old, struct object *new)
@@ -300,20 +308,10 @@ static void on_slice(void *ctx, struct object *old, struct object *new)
     const struct object *o = new ? new : old;
     _cleanup_arena_ struct arena a = ARENA_INIT;
     const struct value *labels = value_getc(object_metadata(&a, o), "labels");
-    struct str service = value_string(value_get(labels, STR("kubernetes.io/service-name")));
+    struct str service = value_string(value_get(labels, STR(SLICE_SERVICE_NAME)));
     struct str ns = object_namespace(o);
     if (service.n)
         work_queue_add(c->queue, arena_printf(&a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
-}
-
-static void index_service(struct arena *a, const struct object *o,
-                          void (*emit)(void *ctx, struct str value), void *ctx)
-{
-    const struct value *labels = value_getc(object_metadata(a, o), "labels");
-    struct str service = value_string(value_get(labels, STR("kubernetes.io/service-name")));
-    struct str ns = object_namespace(o);
-    if (service.n)
-        emit(ctx, arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(service)));
 }
 
 static void *make(struct control *control)
@@ -323,7 +321,7 @@ static void *make(struct control *control)
     c->services = informers_get(control->informers, KIND("", "services"));
     c->endpoints = informers_get(control->informers, KIND("", "endpoints"));
     c->slices = informers_get(control->informers, KIND("discovery.k8s.io", "endpointslices"));
-    informer_add_index(c->slices, "service", index_service);
+    informer_add_index(c->slices, "service", endpoint_slices_index);
     expectations_init(&c->expectations);
     c->queue = work_queue_new(control->executor, "endpoints", 3, reconcile, c);
     return c;

@@ -27,6 +27,21 @@ struct service_view {
     struct value *owner; // reference to the service
 };
 
+// What says that an Endpoints object is kept by endpoints_object.c.
+#define ENDPOINTS_MANAGED_BY "endpoints.kubernetes.io/managed-by"
+#define ENDPOINTS_MANAGER    "endpoint-controller"
+
+// Of EndpointSlices: who keeps it, and of which service it is; the index "service" finds slices by
+// "namespace/service".
+#define SLICE_MANAGED_BY   "endpointslice.kubernetes.io/managed-by"
+#define SLICE_SERVICE_NAME "kubernetes.io/service-name"
+#define SLICE_HEADLESS     "service.kubernetes.io/headless"
+enum { SLICE_ENDPOINTS_MAX = 100 };
+void endpoint_slices_index(struct arena *a, const struct object *o,
+                           void (*emit)(void *ctx, struct str value), void *ctx);
+// Equal lists; an empty one may come back as none.
+bool endpoints_same_list(const struct value *a, const struct value *b);
+
 int endpoints_write(struct service_view *v, struct informer *endpoints, struct err *e);
 int endpoint_slices_write(struct service_view *v, struct informer *slices, struct expectations *x,
                           struct str key, struct err *e);

@@ -90,7 +90,7 @@ static struct value *labels_for(struct service_view *v)
     return labels;
 }
 
-static bool same_list(const struct value *a, const struct value *b)
+bool endpoints_same_list(const struct value *a, const struct value *b)
 {
     return (!value_len(a) && !value_len(b)) || (a && b && value_eq(a, b));
 }
@@ -104,7 +104,7 @@ int endpoints_write(struct service_view *v, struct informer *informer, struct er
     if (o) {
         tree = object_tree(v->a, o);
         bool marked = value_get(value_at(tree, "metadata.annotations"), STR(OVER_CAPACITY));
-        if (same_list(value_getc(tree, "subsets"), want) && marked == truncated &&
+        if (endpoints_same_list(value_getc(tree, "subsets"), want) && marked == truncated &&
             value_eq(value_at(tree, "metadata.labels"), labels))
             return 0;
     } else {

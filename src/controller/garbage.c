@@ -11,7 +11,8 @@
 //   being deleted, finalizer "orphan"
 //       take the reference out of each dependent, then the finalizer
 //   being deleted, finalizer "foregroundDeletion"
-//       delete the dependents; once none blocks, take out the finalizer
+//       delete the dependents; once none blocks, take out the finalizer (in a cycle of owners that
+//       all wait for each other, none blocks)
 //   an owner remains
 //       drop the references to owners that are gone (or only wait for us)
 //   none remains
@@ -37,6 +38,8 @@ struct garbage {
     size_t nkinds;
     struct work_queue *queue;
 };
+
+enum { CYCLE_MAX = 64 }; // owners above an object, as far as cycles are looked for
 
 #define FOREGROUND "foregroundDeletion"
 #define ORPHAN     "orphan"
@@ -246,18 +249,44 @@ static int orphan_dependents(struct garbage *g, struct arena *a, struct garbage_
     return rc < 0 ? rc : remove_finalizer(g, a, k->kind, o, meta, ORPHAN, e);
 }
 
+// Objects that wait, in foreground deletion, for o to go: its blocked owners, theirs, and so on. A
+// dependent that is among them waits for o while o waits for it: a cycle, which would stand for
+// ever, so it does not count as blocking. The walk goes up, where references are few.
+static void find_waiting_for(struct garbage *g, struct arena *a, const struct object *o,
+                             const struct value *meta, struct map *uids)
+{
+    const struct value *owners = value_getc(meta, "ownerReferences");
+    value_each_item (owners, owner) {
+        struct garbage_kind *k = kind_of_reference(g, owner);
+        struct str uid = value_str_at(owner, "uid");
+        if (!k || !value_bool_at(owner, "blockOwnerDeletion", false) || map_has(uids, uid))
+            continue;
+        struct str ns = k->kind->flags & KIND_NAMESPACED ? object_namespace(o) : STR_NULL;
+        _cleanup_object_ struct object *there =
+            informer_get_ns(k->informer, ns, value_str_at(owner, "name"));
+        const struct value *owner_meta = there ? object_metadata(a, there) : NULL;
+        if (!owner_meta || judge(owner_meta, uid) != OWNER_WAITING || uids->n >= CYCLE_MAX)
+            continue;
+        map_set(uids, uid, g);
+        find_waiting_for(g, a, there, owner_meta, uids);
+    }
+}
+
 static int delete_dependents(struct garbage *g, struct arena *a, struct garbage_kind *k,
                              const struct object *o, const struct value *meta, struct err *e)
 {
     struct dependents d;
     size_t blocking = 0;
+    struct map waiting = MAP_INIT;
     find_dependents(g, a, value_str_at(meta, "uid"), &d);
+    find_waiting_for(g, a, o, meta, &waiting);
     for (size_t i = 0; i < d.n; i++) {
-        blocking += d.items[i].blocks;
+        blocking += d.items[i].blocks && !map_has(&waiting, value_str_at(d.items[i].meta, "uid"));
         if (!value_str_at(d.items[i].meta, "deletionTimestamp").n)
             enqueue(d.items[i].kind, d.items[i].object);
     }
     dependents_done(&d);
+    map_done(&waiting);
     return blocking ? 0 : remove_finalizer(g, a, k->kind, o, meta, FOREGROUND, e);
 }
 

@@ -1,4 +1,5 @@
-// ReplicaSet: as many pods of one template as spec.replicas says.
+// ReplicaSet and ReplicationController: as many pods of one template as spec.replicas says. One
+// engine for both; `struct set_type` holds what differs between them.
 //
 // One reconcile: claim the pods (adopt orphans that match, release owned ones that don't), create
 // or delete the difference, write the status. Two things keep it from doing anything twice:
@@ -14,8 +15,17 @@
 
 enum { BURST = 500 };
 
+struct set_type {
+    const char *name;                    // of the row and the queue
+    const char *group, *resource, *kind; // of the sets
+    const char *component;               // the source of events
+    bool plain_selector;                 // labels, not a LabelSelector
+};
+
 struct replicasets {
     struct control *control;
+    const struct set_type *type;
+    const struct kind *kind;
     struct informer *sets;
     struct informer_handler on_set;
     struct pod_listener on_pod;
@@ -49,6 +59,19 @@ static int pod_rank_cmp(const void *pa, const void *pb)
     ORDER(b->created, a->created);
 #undef ORDER
     return str_cmp(a->name, b->name);
+}
+
+// What the set selects. An empty plain selector selects nothing, as one that is absent.
+static int selector_of(const struct replicasets *c, struct arena *a, const struct value *set,
+                       struct selector **ret, struct err *e)
+{
+    struct value *labels = value_at(set, "spec.selector"), *selector = labels;
+    if (c->type->plain_selector) {
+        selector = value_len(labels) ? value_object(a) : NULL;
+        if (selector)
+            value_setc(a, selector, "matchLabels", labels);
+    }
+    return selector_from_value(a, selector, ret, e);
 }
 
 static void count_on_nodes(struct replicasets *c, struct arena *a, struct str uid,
@@ -119,8 +142,7 @@ static int create_pods(struct replicasets *c, struct arena *a, struct str key,
                        struct object *set_object, const struct value *set, size_t count,
                        struct err *e)
 {
-    struct value *pod =
-        pod_from_template(a, KIND("apps", "replicasets"), set, value_at(set, "spec.template"));
+    struct value *pod = pod_from_template(a, c->kind, set, value_at(set, "spec.template"));
     struct str ns = value_str_at(set, "metadata.namespace");
     size_t done = 0;
     for (size_t batch = 1; done < count; batch *= 2) {
@@ -226,7 +248,7 @@ static int write_status(struct replicasets *c, struct arena *a, struct value *se
     if (was && value_eq(was, status))
         return 0;
     value_setc(a, set, "status", status);
-    return client_update_status(c->control->client, KIND("apps", "replicasets"), set, NULL, e);
+    return client_update_status(c->control->client, c->kind, set, NULL, e);
 }
 
 // The active pods of the set: its own that match (others are released), and orphans that do
@@ -236,7 +258,7 @@ static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
                       struct pod_list *owned, struct pod_facts ***ret_active, size_t *ret_n,
                       struct err *e)
 {
-    const struct kind *sets = KIND("apps", "replicasets"), *pods = KIND("", "pods");
+    const struct kind *sets = c->kind, *pods = KIND("", "pods");
     _cleanup_pods_ struct pod_list orphans = {0};
     size_t n = 0;
     int rc = 0;
@@ -294,7 +316,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
         return RECONCILE_DONE; // the pod's event will bring us back
     struct value *set = object_tree(a, o);
     struct selector *selector;
-    if (selector_from_value(a, value_at(set, "spec.selector"), &selector, e) < 0)
+    if (selector_of(c, a, set, &selector, e) < 0)
         return RECONCILE_RETRY;
 
     _cleanup_pods_ struct pod_list owned = {0};
@@ -339,7 +361,7 @@ static void on_set(void *ctx, struct object *old, struct object *new)
 static void enqueue_owner(struct replicasets *c, const struct pod_facts *p)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    if (str_eqc(p->controller_kind, "ReplicaSet"))
+    if (str_eqc(p->controller_kind, c->type->kind))
         work_queue_add(c->queue,
                        arena_printf(&a, "%.*s/%.*s", STR_ARG(p->ns), STR_ARG(p->controller_name)));
 }
@@ -361,22 +383,24 @@ static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_fact
     for (size_t i = 0; i < sets.n; i++) {
         struct selector *selector;
         struct value *set = object_tree(&a, sets.items[i]);
-        if (selector_from_value(&a, value_at(set, "spec.selector"), &selector, NULL) == 0 &&
-            !selector_empty(selector) && selector_matches(selector, new->labels))
+        if (selector_of(c, &a, set, &selector, NULL) == 0 && !selector_empty(selector) &&
+            selector_matches(selector, new->labels))
             enqueue_object(c->queue, sets.items[i]);
     }
 }
 
-static void *make(struct control *control)
+static void *make(struct control *control, const struct set_type *type)
 {
     struct replicasets *c = mem_zalloc(sizeof *c);
     c->control = control;
-    c->sets = informers_get(control->informers, KIND("apps", "replicasets"));
+    c->type = type;
+    c->kind = client_kind(type->group, type->resource);
+    c->sets = informers_get(control->informers, c->kind);
     informer_add_index(c->sets, "controller-uid", informer_index_controller);
     expectations_init(&c->expectations);
-    c->events = event_recorder_new(control->client, control->executor, STR("replicaset-controller"),
-                                   STR_NULL);
-    c->queue = work_queue_new(control->executor, "replicaset", 5, reconcile, c);
+    c->events =
+        event_recorder_new(control->client, control->executor, str_of(type->component), STR_NULL);
+    c->queue = work_queue_new(control->executor, type->name, 5, reconcile, c);
     return c;
 }
 
@@ -400,4 +424,26 @@ static void stop(void *self)
     free(c);
 }
 
-const struct controller_row replicaset_controller = {"replicaset", make, run, stop};
+static void *make_sets(struct control *control)
+{
+    static const struct set_type type = {.name = "replicaset",
+                                         .group = "apps",
+                                         .resource = "replicasets",
+                                         .kind = "ReplicaSet",
+                                         .component = "replicaset-controller"};
+    return make(control, &type);
+}
+
+static void *make_controllers(struct control *control)
+{
+    static const struct set_type type = {.name = "replication",
+                                         .group = "",
+                                         .resource = "replicationcontrollers",
+                                         .kind = "ReplicationController",
+                                         .component = "replication-controller",
+                                         .plain_selector = true};
+    return make(control, &type);
+}
+
+const struct controller_row replicaset_controller = {"replicaset", make_sets, run, stop};
+const struct controller_row controller_replication = {"replication", make_controllers, run, stop};

@@ -212,6 +212,87 @@ static void test_no_selector_is_left_alone(void **state)
     assert_int_equal(value_len(value_getc(ep, "subsets")), 1);
 }
 
+// Case conformance-first-run: Endpoints that belong to no Service.
+static void test_endpoints_of_no_service_are_left_alone(void **state)
+{
+    struct sim *s = *state;
+    sim_create(s, "kind: Endpoints\napiVersion: v1\nmetadata: {name: web}\n"
+                  "subsets: [{addresses: [{ip: 10.9.9.9}], ports: [{port: 80}]}]\n");
+    sim_run(s, 5);
+    assert_non_null(sim_get(s, "", "endpoints", "default", "web"));
+    sim_patch(s, "", "endpoints", "default", "web", "metadata: {labels: {a: b}}");
+    sim_run(s, 5);
+    assert_non_null(sim_get(s, "", "endpoints", "default", "web"));
+    assert_int_equal(value_len(slices(s)), 0);
+}
+
+static const char by_hand[] =
+    "kind: Endpoints\napiVersion: v1\n"
+    "metadata: {name: web, labels: {team: a}, annotations: {note: this, "
+    "kubectl.kubernetes.io/last-applied-configuration: '{}'}}\n"
+    "subsets: [{addresses: [{ip: 10.9.9.9, hostname: h}, {ip: 'fd00::9'}], "
+    "notReadyAddresses: [{ip: 10.9.9.10}], ports: [{name: http, port: 80}]}]\n";
+
+static void test_mirrors_what_is_kept_by_hand(void **state)
+{
+    struct sim *s = *state;
+    sim_create(s, "kind: Service\napiVersion: v1\nmetadata: {name: web}\n"
+                  "spec: {ports: [{name: http, port: 80}]}\n");
+    sim_create(s, by_hand);
+    sim_run(s, 1);
+    struct value *list = slices(s);
+    assert_int_equal(value_len(list), 2); // one for each family
+    expect(s, 3, 2);
+    struct value *v4 = value_item(list, 0), *v6 = value_item(list, 1);
+    if (str_eqc(value_str_at(v4, "addressType"), "IPv6"))
+        v4 = value_item(list, 1), v6 = value_item(list, 0);
+    assert_true(str_eqc(value_str_at(v6, "addressType"), "IPv6"));
+    const struct value *labels = value_at(v4, "metadata.labels");
+    assert_true(
+        str_eqc(value_string(value_get(labels, STR("endpointslice.kubernetes.io/managed-by"))),
+                "endpointslicemirroring-controller.k8s.io"));
+    assert_true(str_eqc(value_str_at(labels, "team"), "a"));
+    assert_int_equal(value_len(value_at(v4, "metadata.annotations")), 1);
+    struct value *owner = value_item(value_at(v4, "metadata.ownerReferences"), 0);
+    assert_true(str_eqc(value_str_at(owner, "kind"), "Endpoints"));
+    struct value *first = value_item(value_getc(v4, "endpoints"), 0);
+    assert_true(str_eqc(value_str_at(first, "hostname"), "h"));
+    // A change is written into the same slice; nothing else is.
+    struct str name = value_str_at(v4, "metadata.name");
+    sim_patch(s, "", "endpoints", "default", "web",
+              "subsets: [{addresses: [{ip: 10.9.9.11}], ports: [{name: http, port: 80}]}]");
+    expect(s, 1, 1);
+    assert_int_equal(value_len(slices(s)), 1);
+    assert_true(str_eq(value_str_at(value_item(slices(s), 0), "metadata.name"), name));
+    uint64_t before = store_revision(s->store);
+    sim_run(s, 8);
+    assert_true(store_revision(s->store) - before <= 2); // leases
+    // With a selector the Service's own slices take their place.
+    sim_patch(s, "", "services", "default", "web", "spec: {selector: {app: web}}");
+    sim_run(s, 2);
+    assert_int_equal(value_len(slices(s)), 1);
+    assert_false(str_eq(value_str_at(value_item(slices(s), 0), "metadata.name"), name));
+}
+
+static void test_mirror_goes_with_the_endpoints(void **state)
+{
+    struct sim *s = *state;
+    sim_create(s, "kind: Service\napiVersion: v1\nmetadata: {name: web}\n"
+                  "spec: {ports: [{name: http, port: 80}]}\n");
+    sim_create(s, by_hand);
+    expect(s, 3, 2);
+    sim_patch(s, "", "endpoints", "default", "web",
+              "metadata: {labels: {endpointslice.kubernetes.io/skip-mirror: 'true'}}");
+    expect(s, 0, 0);
+    assert_int_equal(value_len(slices(s)), 0);
+    sim_patch(s, "", "endpoints", "default", "web",
+              "metadata: {labels: {endpointslice.kubernetes.io/skip-mirror: null}}");
+    expect(s, 3, 2);
+    sim_delete(s, "", "endpoints", "default", "web", PROPAGATION_DEFAULT);
+    sim_run(s, 2);
+    assert_int_equal(value_len(slices(s)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +304,9 @@ int main(void)
         SIM(test_service_deleted),
         SIM(test_tampering_is_undone),
         SIM(test_no_selector_is_left_alone),
+        SIM(test_endpoints_of_no_service_are_left_alone),
+        SIM(test_mirrors_what_is_kept_by_hand),
+        SIM(test_mirror_goes_with_the_endpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

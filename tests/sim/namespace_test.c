@@ -211,6 +211,58 @@ static void test_orphan(void **state)
     assert_int_equal(value_len(value_at(child, "metadata.ownerReferences")), 0);
 }
 
+static void config_map(struct sim *s, const char *name)
+{
+    char yaml[256];
+    snprintf(yaml, sizeof yaml, "kind: ConfigMap\napiVersion: v1\nmetadata: {name: %s}\n", name);
+    sim_create(s, yaml);
+}
+
+static void own(struct sim *s, const char *name, const char *owner)
+{
+    char yaml[512];
+    struct str uid = value_str_at(sim_get(s, "", "configmaps", "default", owner), "metadata.uid");
+    snprintf(yaml, sizeof yaml,
+             "metadata: {ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: %s, uid: %.*s, "
+             "blockOwnerDeletion: true, controller: true}]}",
+             owner, STR_ARG(uid));
+    sim_patch(s, "", "configmaps", "default", name, yaml);
+}
+
+static bool ring_gone(struct sim *s, const void *arg)
+{
+    const char *const *names = arg;
+    size_t n = 0;
+    for (; *names; names++)
+        n += sim_get(s, "", "configmaps", "default", *names) != NULL;
+    return n == 0;
+}
+
+// Case conformance-first-run: each owns the next, the last the first, all block. `first` of them
+// are deleted in the foreground, at the same moment.
+static void ring(struct sim *s, size_t n, size_t first)
+{
+    static const char *const all[] = {"a", "b", "c", "d"};
+    const char *names[5] = {0};
+    for (size_t i = 0; i < n; i++)
+        config_map(s, names[i] = all[i]);
+    for (size_t i = 0; i < n; i++)
+        own(s, names[(i + 1) % n], names[i]);
+    sim_run(s, 1);
+    for (size_t i = 0; i < first; i++)
+        sim_delete(s, "", "configmaps", "default", names[i], PROPAGATION_FOREGROUND);
+    if (!sim_until(s, 20, ring_gone, names))
+        fail_msg("a ring of %zu with %zu deleted stands for ever", n, first);
+}
+
+static void test_foreground_in_a_ring_ends(void **state)
+{
+    for (size_t n = 1; n <= 4; n++) {
+        ring(*state, n, 1);
+        ring(*state, n, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +274,7 @@ int main(void)
         SIM(test_owner_that_never_was),
         SIM(test_foreground_waits_for_blockers),
         SIM(test_orphan),
+        SIM(test_foreground_in_a_ring_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
