@@ -4,8 +4,8 @@
 #include "base/guard.h"
 #include "base/log.h"
 #include "cli/verbs.h"
-#include "node/runtime.h"
 #include "roles.h"
+#include "runtime/runtime.h"
 #include <sys/stat.h>
 
 // Roles and verbs that are more than a client. Sorted by name; cli_main merges them with its own.

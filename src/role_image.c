@@ -6,8 +6,9 @@
 #include "base/path.h"
 #include "base/time.h"
 #include "cli/flags.h"
-#include "node/image_store.h"
+#include "content/image_store.h"
 #include "roles.h"
+#include "runtime/image_pull.h"
 #include <dirent.h>
 
 static const char *state_dir = "/run/coracle";
@@ -26,11 +27,10 @@ static void print_size(int64_t bytes)
         printf("%lldkB", (long long)((bytes + 999) / 1000));
 }
 
-static int image_import(struct image_store *s, struct arena *a, int nargs, char **args,
-                        struct err *e)
+static int run_import(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
 {
     for (int i = 0; i < nargs; i++) {
-        struct runtime_image *images;
+        struct image_info *images;
         size_t n;
         int r = image_store_import(s, a, args[i], &images, &n, e);
         if (r < 0)
@@ -45,10 +45,10 @@ static int image_import(struct image_store *s, struct arena *a, int nargs, char 
     return 0;
 }
 
-static int image_list(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int run_list(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
 {
     (void)nargs, (void)args;
-    struct runtime_image *images;
+    struct image_info *images;
     size_t n;
     int r = image_store_list(s, a, &images, &n, e);
     if (r < 0)
@@ -68,18 +68,21 @@ static int image_list(struct image_store *s, struct arena *a, int nargs, char **
     return 0;
 }
 
-static int image_pull(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int run_pull(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
 {
-    for (int i = 0; i < nargs; i++) {
-        struct runtime_image image;
-        int r = image_store_pull(s, a, str_of(args[i]), NULL, &image, e);
+    struct image_puller *puller = image_puller_new(s);
+    int r = 0;
+    for (int i = 0; r == 0 && i < nargs; i++) {
+        struct image_info image;
+        r = image_pull(puller, a, str_of(args[i]), NULL, &image, e);
         if (r < 0)
-            return r;
+            break;
         printf("pulled %s (", args[i]);
         print_size(image.size);
         printf(")\n");
     }
-    return 0;
+    image_puller_free(puller);
+    return r;
 }
 
 // The container whose record names the image, by the records in the state directory: they are
@@ -99,8 +102,7 @@ static struct str used_by(void *ctx, struct str id)
     return user;
 }
 
-static int image_remove(struct image_store *s, struct arena *a, int nargs, char **args,
-                        struct err *e)
+static int run_remove(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
 {
     for (int i = 0; i < nargs; i++) {
         int r = image_store_remove(s, str_of(args[i]), used_by, a, e);
@@ -112,10 +114,10 @@ static int image_remove(struct image_store *s, struct arena *a, int nargs, char 
 }
 
 static const struct image_command commands[] = {
-    {"import", 1, image_import},
-    {"list", 0, image_list},
-    {"pull", 1, image_pull},
-    {"remove", 1, image_remove},
+    {"import", 1, run_import},
+    {"list", 0, run_list},
+    {"pull", 1, run_pull},
+    {"remove", 1, run_remove},
 };
 
 int role_image(int argc, char **argv)

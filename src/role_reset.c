@@ -6,14 +6,14 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "cli/flags.h"
+#include "content/tree.h"
 #include "host.h"
 #include "network/dns.h"
 #include "network/pod_network.h"
 #include "network/proxy.h"
 #include "node/agent.h"
-#include "node/image_unpack.h"
-#include "node/runtime.h"
 #include "roles.h"
+#include "runtime/runtime.h"
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -9,8 +9,8 @@
 #include "node/node_objects.h"
 #include "node/pod_job.h"
 #include "node/probe.h"
-#include "node/runtime.h"
 #include "node/volume.h"
+#include "runtime/runtime.h"
 
 struct agent_server;
 struct http_client;

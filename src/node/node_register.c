@@ -135,7 +135,7 @@ static struct value *make_conditions(struct node_register *n, struct arena *a,
 
 static int by_size(const void *x, const void *y)
 {
-    const struct runtime_image *a = x, *b = y;
+    const struct image_info *a = x, *b = y;
     return a->size < b->size ? 1 : a->size > b->size ? -1 : 0;
 }
 
@@ -143,7 +143,7 @@ static struct value *make_images(struct node_register *n, struct arena *a)
 {
     struct runtime *r = n->agent->runtime;
     struct value *list = value_array(a);
-    struct runtime_image *images = NULL;
+    struct image_info *images = NULL;
     size_t count = 0;
     if (r->ops->image_list(r, a, &images, &count, NULL) < 0)
         return list;

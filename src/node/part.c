@@ -6,7 +6,7 @@
 #include "base/time.h"
 #include "client/informer.h"
 #include "node/agent.h"
-#include "node/runtime.h"
+#include "runtime/runtime.h"
 #include <errno.h>
 #include <unistd.h>
 

@@ -339,7 +339,7 @@ static int64_t container_grace(const struct pod_sync *s, const struct container_
 static void watch_probes(struct pod_sync *s, struct container_view *c)
 {
     struct pod_container *m = c->mem;
-    bool run = container_is_running(c);
+    bool run = pod_container_is_running(c);
     if (m->probed_id && (!run || !str_eqc(c->now->id, m->probed_id))) {
         prober_forget(s->agent->prober, str_of(m->probed_id), ~0u);
         pod_set(&m->probed_id, STR_NULL);
@@ -471,18 +471,18 @@ static enum init_result run_init(struct pod_sync *s)
         if (began && !sidecar)
             continue;
         watch_probes(s, c);
-        if (container_is_running(c)) {
+        if (pod_container_is_running(c)) {
             check_running(s, c);
-            if (sidecar && (began || container_is_started(s, c)))
+            if (sidecar && (began || pod_container_is_started(s, c)))
                 continue;
             return INIT_PENDING;
         }
-        if (container_stopping(s, c))
+        if (pod_container_stopping(s, c))
             return INIT_PENDING;
-        if (!sidecar && container_is_exited(c) && !c->lost) {
+        if (!sidecar && pod_container_is_exited(c) && !c->lost) {
             if (c->now->exit_code == 0)
                 continue;
-            if (!container_wants_restart(s, c))
+            if (!pod_container_wants_restart(s, c))
                 return INIT_FAILED;
         }
         if (began) {
@@ -504,11 +504,12 @@ static void run_main(struct pod_sync *s)
         if (c->kind != CONTAINER_MAIN && c->kind != CONTAINER_EPHEMERAL)
             continue;
         watch_probes(s, c);
-        if (container_is_running(c)) {
+        if (pod_container_is_running(c)) {
             check_running(s, c);
             continue;
         }
-        if (container_stopping(s, c) || (container_is_exited(c) && !container_wants_restart(s, c)))
+        if (pod_container_stopping(s, c) ||
+            (pod_container_is_exited(c) && !pod_container_wants_restart(s, c)))
             continue;
         if (hooks_pending(s)) // containers start one after the other, hooks included
             return;
@@ -523,7 +524,8 @@ static bool has_ended(struct pod_sync *s)
     for (size_t i = 0; i < s->n; i++) {
         const struct container_view *c = &s->c[i];
         if (c->kind == CONTAINER_MAIN &&
-            (!container_is_exited(c) || container_wants_restart(s, c) || container_stopping(s, c)))
+            (!pod_container_is_exited(c) || pod_container_wants_restart(s, c) ||
+             pod_container_stopping(s, c)))
             return false;
     }
     return true;

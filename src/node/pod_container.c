@@ -129,7 +129,7 @@ static int make_mounts(struct pod_sync *s, const struct container_view *c, uint3
 }
 
 static int make_config(struct pod_sync *s, const struct container_view *c, uint32_t attempt,
-                       const struct runtime_image *image, struct runtime_container_config *config,
+                       const struct image_info *image, struct runtime_container_config *config,
                        struct err *e)
 {
     struct str(*env)[2] = NULL;
@@ -249,7 +249,7 @@ enum start_result pod_container_start(struct pod_sync *s, struct container_view 
     bool created = c->now && c->now->state == RUNTIME_CREATED && c->now->attempt == attempt;
     struct str id = created ? c->now->id : STR_NULL;
     if (!created) {
-        struct runtime_image image = {0};
+        struct image_info image = {0};
         struct runtime_container_config config;
         enum start_result got = pod_image_ensure(s, c, &image);
         if (got != START_DONE)

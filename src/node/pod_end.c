@@ -71,7 +71,7 @@ static bool still_up(struct pod_sync *s, const struct container_view *c)
 {
     return (c->now && !c->lost && c->now->state != RUNTIME_EXITED &&
             c->now->state != RUNTIME_CREATED) ||
-           container_stopping(s, c);
+           pod_container_stopping(s, c);
 }
 
 // true: nothing runs any more.

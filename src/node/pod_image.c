@@ -113,7 +113,7 @@ static void pull(void *arg)
     struct pod_worker *w = j->w;
     struct node_agent *agent = w->agent;
     uint64_t start = env_mono(agent->env);
-    struct runtime_image image = {0};
+    struct image_info image = {0};
     _cleanup_err_ struct err e = ERR_INIT;
     int rc = -1;
     for (size_t i = 0; rc < 0 && i <= j->nauths; i++) {
@@ -214,7 +214,7 @@ static enum start_result after_failure(struct pod_sync *s, struct container_view
 }
 
 enum start_result pod_image_ensure(struct pod_sync *s, struct container_view *c,
-                                   struct runtime_image *ret)
+                                   struct image_info *ret)
 {
     struct runtime *r = s->agent->runtime;
     struct pod_container *m = c->mem;

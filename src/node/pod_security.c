@@ -34,8 +34,8 @@ static bool has(const struct str *list, size_t n, const char *name)
 }
 
 static int check_non_root(const struct value *pod, const struct value *container,
-                          const struct runtime_image *image,
-                          const struct runtime_container_config *c, struct err *e)
+                          const struct image_info *image, const struct runtime_container_config *c,
+                          struct err *e)
 {
     struct str name = value_str_at(pod, "metadata.name"),
                ns = value_str_at(pod, "metadata.namespace"),
@@ -61,7 +61,7 @@ static int check_non_root(const struct value *pod, const struct value *container
 }
 
 int pod_security_apply(struct arena *a, const struct value *pod, const struct value *container,
-                       const struct runtime_image *image, struct runtime_container_config *c,
+                       const struct image_info *image, struct runtime_container_config *c,
                        struct err *e)
 {
     const struct value *own = value_getc(container, "securityContext");

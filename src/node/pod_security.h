@@ -2,10 +2,10 @@
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
-#include "node/runtime.h"
+#include "runtime/runtime.h"
 
 // Fills the security part of `c`. ERR_INVALID with upstream's words where runAsNonRoot forbids to
 // run the image ("container has runAsNonRoot and image will run as root (pod: …, container: …)").
 int pod_security_apply(struct arena *a, const struct value *pod, const struct value *container,
-                       const struct runtime_image *image, struct runtime_container_config *c,
+                       const struct image_info *image, struct runtime_container_config *c,
                        struct err *e);

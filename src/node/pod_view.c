@@ -129,17 +129,17 @@ int pod_view_make(struct pod_sync *s, struct err *e)
     return 0;
 }
 
-bool container_is_running(const struct container_view *c)
+bool pod_container_is_running(const struct container_view *c)
 {
     return c->now && c->now->state == RUNTIME_RUNNING;
 }
 
-bool container_is_exited(const struct container_view *c)
+bool pod_container_is_exited(const struct container_view *c)
 {
     return c->now && (c->now->state == RUNTIME_EXITED || c->now->state == RUNTIME_UNKNOWN);
 }
 
-bool container_stopping(struct pod_sync *s, const struct container_view *c)
+bool pod_container_stopping(struct pod_sync *s, const struct container_view *c)
 {
     pthread_mutex_lock(&s->w->lock);
     bool stopping = c->mem->stopping > 0;
@@ -155,27 +155,27 @@ static bool hook_pending(struct pod_sync *s, const struct container_view *c)
     return pending;
 }
 
-bool container_is_started(struct pod_sync *s, const struct container_view *c)
+bool pod_container_is_started(struct pod_sync *s, const struct container_view *c)
 {
-    if (!container_is_running(c) || hook_pending(s, c))
+    if (!pod_container_is_running(c) || hook_pending(s, c))
         return false;
     return !value_getc(c->spec, "startupProbe") ||
            prober_result(s->agent->prober, c->now->id, PROBE_STARTUP) == PROBE_SUCCESS;
 }
 
-bool container_is_ready(struct pod_sync *s, const struct container_view *c)
+bool pod_container_is_ready(struct pod_sync *s, const struct container_view *c)
 {
     if (c->kind == CONTAINER_EPHEMERAL)
         return false;
     if (c->kind == CONTAINER_INIT)
-        return container_is_exited(c) && !c->lost && c->now->exit_code == 0;
-    if (!container_is_started(s, c))
+        return pod_container_is_exited(c) && !c->lost && c->now->exit_code == 0;
+    if (!pod_container_is_started(s, c))
         return false;
     return !value_getc(c->spec, "readinessProbe") ||
            prober_result(s->agent->prober, c->now->id, PROBE_READINESS) == PROBE_SUCCESS;
 }
 
-bool container_wants_restart(const struct pod_sync *s, const struct container_view *c)
+bool pod_container_wants_restart(const struct pod_sync *s, const struct container_view *c)
 {
     struct str policy = value_str_at(s->pod, "spec.restartPolicy");
     switch (c->kind) {

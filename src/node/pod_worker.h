@@ -149,14 +149,14 @@ uint64_t pod_backoff_next(struct pod_backoff *b, uint64_t now);
 // Reads the runtime. Fills c, n, all.
 int pod_view_make(struct pod_sync *s, struct err *e);
 struct pod_container *pod_container_get(struct pod_worker *w, struct str name); // makes it; locked
-bool container_is_running(const struct container_view *c);
-bool container_is_exited(const struct container_view *c);
+bool pod_container_is_running(const struct container_view *c);
+bool pod_container_is_exited(const struct container_view *c);
 // Running, startup probe passed, no hook pending.
-bool container_is_started(struct pod_sync *s, const struct container_view *c);
-bool container_is_ready(struct pod_sync *s, const struct container_view *c);
+bool pod_container_is_started(struct pod_sync *s, const struct container_view *c);
+bool pod_container_is_ready(struct pod_sync *s, const struct container_view *c);
 // By restart policy, for one that has exited.
-bool container_wants_restart(const struct pod_sync *s, const struct container_view *c);
-bool container_stopping(struct pod_sync *s, const struct container_view *c);
+bool pod_container_wants_restart(const struct pod_sync *s, const struct container_view *c);
+bool pod_container_stopping(struct pod_sync *s, const struct container_view *c);
 
 // ---- pod_active.c ------------------------------------------------------------------------------
 void pod_active_sync(struct pod_sync *s);
@@ -183,7 +183,7 @@ int pod_hook_run(struct node_agent *a, struct arena *arena, const struct value *
 // ---- pod_image.c -------------------------------------------------------------------------------
 // START_DONE: *ret is the image (id, user).
 enum start_result pod_image_ensure(struct pod_sync *s, struct container_view *c,
-                                   struct runtime_image *ret);
+                                   struct image_info *ret);
 
 // ---- pod_end.c ---------------------------------------------------------------------------------
 void pod_terminating_sync(struct pod_sync *s);

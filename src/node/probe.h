@@ -4,7 +4,7 @@
 #pragma once
 #include "base/err.h"
 #include "node/pod_job.h"
-#include "node/runtime.h"
+#include "runtime/runtime.h"
 
 enum probe_kind { PROBE_STARTUP, PROBE_LIVENESS, PROBE_READINESS, PROBE_KINDS };
 enum probe_result { PROBE_UNKNOWN, PROBE_SUCCESS, PROBE_FAILURE };

@@ -123,9 +123,9 @@ static struct value *container_state(struct pod_sync *s, const struct container_
         SET(state, "running", r);
         return state;
     }
-    bool exited = container_is_exited(c);
+    bool exited = pod_container_is_exited(c);
     // Exited and kept from its next run by something: that is what it waits for.
-    if (exited && (ended || !m->waiting_reason || !container_wants_restart(s, c)))
+    if (exited && (ended || !m->waiting_reason || !pod_container_wants_restart(s, c)))
         return terminated_state(s, c, c->now);
     if (ended)
         return unknown_end(s);
@@ -143,13 +143,13 @@ static struct value *container_status(struct pod_sync *s, const struct container
     struct value *state = container_state(s, c, has_init, ended);
     SET(v, "state", state);
     const struct runtime_container *last =
-        container_is_exited(c) && value_getc(state, "waiting") ? now : c->before;
+        pod_container_is_exited(c) && value_getc(state, "waiting") ? now : c->before;
     SET(v, "lastState",
         last && (last->state == RUNTIME_EXITED || last->state == RUNTIME_UNKNOWN)
             ? terminated_state(s, c, last)
             : value_object(a));
     SET(v, "ready",
-        value_bool(a, !ended || c->kind == CONTAINER_INIT ? container_is_ready(s, c) : false));
+        value_bool(a, !ended || c->kind == CONTAINER_INIT ? pod_container_is_ready(s, c) : false));
     // A run that is only created is not counted before it has begun.
     SET(v, "restartCount", value_int(a, now ? now->attempt : 0));
     struct str image = value_str_at(c->spec, "image");
@@ -157,7 +157,7 @@ static struct value *container_status(struct pod_sync *s, const struct container
     SET(v, "imageID", STRV(now && !created ? now->image_ref : STR("")));
     if (now && now->id.n && !created)
         SET(v, "containerID", STRV(container_id(s, now)));
-    bool started = !ended && container_is_started(s, c);
+    bool started = !ended && pod_container_is_started(s, c);
     if (c->kind != CONTAINER_EPHEMERAL)
         SET(v, "started", value_bool(a, started));
     return v;
@@ -280,14 +280,15 @@ static struct str names_text(struct pod_sync *s, const char *what,
 
 static bool is_unready(struct pod_sync *s, const struct container_view *c)
 {
-    return (c->kind == CONTAINER_MAIN || c->kind == CONTAINER_SIDECAR) && !container_is_ready(s, c);
+    return (c->kind == CONTAINER_MAIN || c->kind == CONTAINER_SIDECAR) &&
+           !pod_container_is_ready(s, c);
 }
 
 static bool is_uninitialized(struct pod_sync *s, const struct container_view *c)
 {
     if (c->kind == CONTAINER_INIT)
-        return !container_is_ready(s, c);
-    return c->kind == CONTAINER_SIDECAR && !container_is_started(s, c);
+        return !pod_container_is_ready(s, c);
+    return c->kind == CONTAINER_SIDECAR && !pod_container_is_started(s, c);
 }
 
 static struct str missing_gates(struct pod_sync *s)

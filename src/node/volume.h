@@ -12,8 +12,8 @@
 // All calls block. Calls for one pod come from one thread at a time.
 #pragma once
 #include "node/pod_field.h"
-#include "node/runtime.h"
 #include "node/volume_atomic.h"
+#include "runtime/runtime.h"
 
 struct client;
 struct volumes;

@@ -5,8 +5,8 @@
 //
 //     bench_runtime [crun|runc] [rounds] [containers for the memory figure]
 #include "base/time.h"
-#include "node/runtime.h"
-#include "node/supervisor.h"
+#include "runtime/runtime.h"
+#include "runtime/supervisor.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -154,7 +154,7 @@ int main(int argc, char **argv)
     size_t many = argc > 3 ? strtoul(argv[3], NULL, 10) : 40;
     char tar[256], data[256], state[256];
     struct runtime *rt;
-    struct runtime_image *images;
+    struct image_info *images;
     size_t n;
 
     if (!mkdtemp(work) || !rounds || rounds > 1000)

@@ -280,8 +280,8 @@ static void qos_and_resources(void **state)
 static void security(void **state)
 {
     (void)state;
-    struct runtime_image root = {.uid = -1}, named = {.uid = -1, .username = STR("www")},
-                         user = {.uid = 1000};
+    struct image_info root = {.uid = -1}, named = {.uid = -1, .username = STR("www")},
+                      user = {.uid = 1000};
     struct runtime_container_config c = {0};
     struct err e = ERR_INIT;
     const struct value *pod =
@@ -324,7 +324,7 @@ static void security(void **state)
          "container's runAsUser breaks non-root policy (pod: \"p_d(u)\", container: c)"},
         {"{'name':'c','securityContext':{'runAsNonRoot':true,'runAsUser':3}}", 0, NULL},
     };
-    const struct runtime_image *images[] = {&root, &named, &user};
+    const struct image_info *images[] = {&root, &named, &user};
     pod = json("{'metadata':{'name':'p','namespace':'d','uid':'u'},'spec':{}}");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct err why = ERR_INIT;

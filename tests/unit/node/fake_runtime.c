@@ -7,7 +7,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/time.h"
-#include "node/runtime.h"
+#include "runtime/runtime.h"
 #include <pthread.h>
 
 struct fake_container {
@@ -359,7 +359,7 @@ static int fake_exec_sync(struct runtime *r, struct arena *a, struct str id,
 }
 
 static int fake_image_pull(struct runtime *r, struct arena *a, struct str image,
-                           const struct value *auth, struct runtime_image *ret, struct err *e)
+                           const struct value *auth, struct image_info *ret, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
     FAKE_LOCKED(f);
@@ -372,13 +372,13 @@ static int fake_image_pull(struct runtime *r, struct arena *a, struct str image,
         return err_set(e, ERR_NOT_FOUND, "%s", f->pull_error ? f->pull_error : "not found");
     }
     map_set(&f->images, image, (void *)1);
-    *ret = (struct runtime_image){
+    *ret = (struct image_info){
         .id = arena_printf(a, "sha256:%.*s", STR_ARG(image)), .size = 1000, .uid = f->image_uid};
     return 0;
 }
 
 static int fake_image_status(struct runtime *r, struct arena *a, struct str image,
-                             struct runtime_image *ret, struct err *e)
+                             struct image_info *ret, struct err *e)
 {
     struct fake_runtime *f = fake_of(r);
     FAKE_LOCKED(f);
@@ -386,16 +386,16 @@ static int fake_image_status(struct runtime *r, struct arena *a, struct str imag
         return err_set(e, ERR_UNAVAILABLE, "the agent is dead");
     if (!map_has(&f->images, image))
         return err_set(e, ERR_NOT_FOUND, "no such image");
-    *ret = (struct runtime_image){
+    *ret = (struct image_info){
         .id = arena_printf(a, "sha256:%.*s", STR_ARG(image)), .size = 1000, .uid = f->image_uid};
     return 0;
 }
 
-static int fake_image_list(struct runtime *r, struct arena *a, struct runtime_image **ret,
-                           size_t *n, struct err *e)
+static int fake_image_list(struct runtime *r, struct arena *a, struct image_info **ret, size_t *n,
+                           struct err *e)
 {
     (void)r, (void)e;
-    *ret = arena_array(a, struct runtime_image, 1);
+    *ret = arena_array(a, struct image_info, 1);
     *n = 0;
     return 0;
 }
