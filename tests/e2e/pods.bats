@@ -78,10 +78,7 @@ EOF
 }
 
 @test "exec: output, exit code, standard input, a terminal; cp" {
-    local k
-    k=$(kubectls | grep -E '1\.(3[1-9])$' | tail -n 1)
-    [ -n "$k" ] || skip "needs kubectl 1.31 or later (exec over WebSocket)"
-    KUBECTL=$k
+    KUBECTL=$(kubectl_since 31) # exec over WebSocket
     pod shell '[sleep, "3600"]'
     K wait --for=condition=Ready pod/shell --timeout=30s
     [ "$(K exec shell -- sh -c 'echo hi; echo no >&2' 2>/dev/null)" = hi ]

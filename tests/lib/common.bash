@@ -11,27 +11,33 @@ bats_require_minimum_version 1.5.0 # `run !`
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CORACLE=${CORACLE:-$PROJECT/build/coracle}
 
-# Directories that may hold the released kubectls.
+# Directories that may hold released kubectls; scripts/test puts one into the first.
 kubectl_paths() {
     local found
+    echo "${CORACLE_CACHE:-/var/cache/coracle}/bin"
     found=$(command -v kubectl || true)
     [ -z "$found" ] || dirname "$(readlink -f "$found")"
     echo /usr/local/bin
 }
 
-# kubectls: path of each released kubectl 1.27 … that is on this machine, a line each.
+# kubectls: path of each released kubectl from 1.27 on that is on this machine, the oldest first, one
+# of each minor version. A kubectl without a version in its name does not count: it may be any.
 kubectls() {
     local dir f
-    for dir in $(kubectl_paths | sort -u); do
-        for f in "$dir"/kubectl.1.[0-9]*; do [ -x "$f" ] && echo "$f"; done
-    done | sort -u -t/ -k1,99
+    for dir in $(kubectl_paths); do
+        for f in "$dir"/kubectl.1.[0-9]*; do [ -x "$f" ] && echo "${f##*.} $f"; done
+    done | sort -sn -k1,1 | awk '$1 >= 27 && !seen[$1]++ { print $2 }'
 }
 
-# The newest of them, else whatever kubectl there is.
-kubectl_any() {
+# kubectl_since MINOR: the newest of them, which must be 1.MINOR or newer. There is always one:
+# scripts/test has installed it, so that nothing is skipped for want of it.
+kubectl_since() {
     local k
-    k=$(kubectls | sort -V | tail -n 1)
-    [ -n "$k" ] || k=$(command -v kubectl || true)
+    k=$(kubectls | tail -n 1)
+    if [ -z "$k" ] || [ "${k##*.}" -lt "$1" ]; then
+        echo "no released kubectl from 1.$1 on: run scripts/test, which installs one" >&2
+        return 1
+    fi
     echo "$k"
 }
 
@@ -65,8 +71,7 @@ server_start() {
     export DIR PORT KUBECONFIG KUBECTL
     DIR=$(mktemp -d /tmp/coracle-test-XXXXXX)
     PORT=$(free_port)
-    KUBECTL=${KUBECTL:-$(kubectl_any)}
-    [ -n "$KUBECTL" ] || skip "no kubectl on this machine"
+    [ -n "${KUBECTL:-}" ] || KUBECTL=$(kubectl_since 27)
     server_run "$@"
     KUBECONFIG=$DIR/data/admin.kubeconfig
 }
@@ -102,7 +107,7 @@ K() { "${IN_NS[@]}" "$KUBECTL" --cache-dir "$DIR/cache" "$@"; }
 each_kubectl() {
     local k list
     list=$(kubectls)
-    [ -n "$list" ] || skip "no released kubectl on this machine"
+    [ -n "$list" ] || kubectl_since 27
     for k in $list; do
         KUBECTL=$k
         # Not in a condition: errexit must hold inside the function.
@@ -121,9 +126,9 @@ contains() {
 # some_kubectls FUNCTION...: with the oldest, one of the middle and the newest; with all if CORACLE_TEST_FULL=1.
 some_kubectls() {
     local k list n
-    mapfile -t list < <(kubectls | sort -V)
+    mapfile -t list < <(kubectls)
     n=${#list[@]}
-    [ "$n" -gt 0 ] || skip "no released kubectl on this machine"
+    [ "$n" -gt 0 ] || kubectl_since 27
     [ "${CORACLE_TEST_FULL:-}" = 1 ] || list=("${list[0]}" "${list[n / 2]}" "${list[n - 1]}")
     for k in $(printf '%s\n' "${list[@]}" | sort -Vu); do
         KUBECTL=$k
