@@ -2,6 +2,7 @@
 #include "base/part.h"
 #include "base/buf.h"
 #include "base/guard.h"
+#include "base/metric.h"
 
 struct part_set {
     const struct part *const *list;
@@ -72,8 +73,11 @@ int parts_start(const struct part *const *list, size_t n, const char *without, s
     p->host = h;
     for (int r = 0; p->n < n;) {
         size_t i = p->n++;
-        if (!is_left_out(list[i], without))
+        if (!is_left_out(list[i], without)) {
+            if (list[i]->metrics)
+                metric_register(list[i]->metrics);
             r = list[i]->start(h, &p->state[i], e);
+        }
         if (r < 0) {
             r = err_wrap(e, e, "starting the %s", list[i]->name);
             parts_stop(p);
@@ -90,8 +94,12 @@ void parts_stop(struct part_set *p)
         return;
     while (p->n > 0) {
         const struct part *part = p->list[--p->n];
-        if (part->stop && !is_left_out(part, p->without))
+        if (is_left_out(part, p->without))
+            continue;
+        if (part->stop)
             part->stop(p->host, p->state[p->n]);
+        if (part->metrics)
+            metric_unregister(part->metrics);
     }
     free(p);
 }

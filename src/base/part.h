@@ -21,11 +21,13 @@
 #include "base/flag.h"
 
 struct env;
+struct metric_table;
 struct part_host;
 
 struct part {
     const char *name;    // "scheduler": "starting the scheduler: ..."
     const char *without; // words of --without that leave it out, separated by spaces; NULL: none
+    struct metric_table *metrics; // registered while the part runs (metric.h); NULL: none
     // Flags of its own on the role's command line. Their values are variables of the part's file:
     // a process has one of each part.
     const struct flag *flags;
