@@ -18,6 +18,7 @@
 struct yaml_reader {
     yaml_parser_t parser;
     bool started, ended, failed;
+    bool core; // go-yaml v3's scalars
 };
 
 struct anchor {
@@ -156,6 +157,15 @@ static struct value *number(struct builder *b, struct yaml_scalar s)
     }
 }
 
+// go-yaml v3: yes, no, on, off are words, and a date is a time.
+static void core_scalar(struct arena *a, struct str *text, struct yaml_scalar *s)
+{
+    if (s->kind == YAML_BOOL && !str_ieq(*text, STR("true")) && !str_ieq(*text, STR("false")))
+        s->kind = YAML_STRING;
+    if (s->kind == YAML_TIMESTAMP && text->n == sizeof "2006-01-02" - 1)
+        *text = arena_printf(a, "%.*sT00:00:00Z", STR_ARG(*text));
+}
+
 static int scalar(struct builder *b, const yaml_event_t *ev, struct value **ret)
 {
     struct str text = str_n(ev->data.scalar.value, ev->data.scalar.length);
@@ -173,6 +183,8 @@ static int scalar(struct builder *b, const yaml_event_t *ev, struct value **ret)
     struct yaml_scalar s = {.kind = YAML_STRING};
     if (!str_eqc(tag, "str"))
         s = yaml_resolve(text);
+    if (b->r->core)
+        core_scalar(b->a, &text, &s);
     static const char *const names[] = {[YAML_STRING] = "str",
                                         [YAML_NULL] = "null",
                                         [YAML_BOOL] = "bool",
@@ -410,6 +422,13 @@ static int node(struct builder *b, yaml_event_t *ev, const struct frame *f, int 
     }
     if (r == 0 && anchor)
         anchor->value = *ret;
+    return r;
+}
+
+struct yaml_reader *yaml_open_core(struct str in)
+{
+    struct yaml_reader *r = yaml_open(in);
+    r->core = true;
     return r;
 }
 
