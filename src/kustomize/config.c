@@ -1,7 +1,7 @@
 // The default configuration of the transformers, as tables, and what `configurations` add to it.
 //
-// Most places are places in a pod template, and six kinds have one: so a rule for pods is written once,
-// relative to the pod, and multiplied by the table of templates.
+// Most places are places in a pod template, and six kinds have one: so a rule for pods is written
+// once, relative to the pod, and multiplied by the table of templates.
 #include "kustomize/private.h"
 
 // how many rows

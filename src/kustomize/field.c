@@ -1,6 +1,6 @@
-// Field specifications: where in which kinds a transformer acts. Paths name members with slashes and
-// go through every item of a list that they meet; "name[]" must be a list. With `create` what is
-// missing is made, except behind a "[]".
+// Field specifications: where in which kinds a transformer acts. Paths name members with slashes
+// and go through every item of a list that they meet; "name[]" must be a list. With `create` what
+// is missing is made, except behind a "[]".
 #include "kustomize/private.h"
 
 struct walk {

@@ -1,6 +1,6 @@
-// A kustomization file: found under one of three names, read strictly (an unknown field is an error at
-// every depth, as in the original), its deprecated fields moved to where they belong today. Also the
-// paths that it names: joined to its directory, and refused where they lead out of it.
+// A kustomization file: found under one of three names, read strictly (an unknown field is an error
+// at every depth, as in the original), its deprecated fields moved to where they belong today. Also
+// the paths that it names: joined to its directory, and refused where they lead out of it.
 #include "kustomize/private.h"
 #include "object/yaml.h"
 #include <string.h>

@@ -12,15 +12,16 @@
 #include "base/err.h"
 #include "object/value.h"
 
-// Where files come from: a disk, or a tree of a git object store. Paths are absolute and clean ("/a/b").
+// Where files come from: a disk, or a tree of a git object store. Paths are absolute and clean
+// ("/a/b").
 struct kustomize_files {
     void *context;
     // 'f' a file, 'd' a directory, 0 neither.
     char (*kind)(void *context, struct str path);
     // Reads a whole file into `a`. At most KUSTOMIZE_FILE bytes, else ERR_TOO_LARGE.
     int (*read)(void *context, struct arena *a, struct str path, struct str *ret, struct err *e);
-    // The path with links followed, in `a`; `path` itself where there are none. What lies outside of a
-    // kustomization's root is judged by this.
+    // The path with links followed, in `a`; `path` itself where there are none. What lies outside
+    // of a kustomization's root is judged by this.
     struct str (*real)(void *context, struct arena *a, struct str path);
 };
 extern const struct kustomize_files kustomize_disk;
@@ -42,16 +43,17 @@ struct kustomize_options {
     // without --enable-helm.
     int (*chart)(void *context, struct arena *a, struct str root, const struct value *entry,
                  const struct value *globals, struct value **ret_objects, struct err *e);
-    // A variable of the environment, for lines of env files that name one without a value. NULL: empty.
+    // A variable of the environment, for lines of env files that name one without a value. NULL:
+    // empty.
     struct str (*environment)(void *context, struct str name);
     // Warnings for people (deprecated fields), one line each. NULL: dropped.
     void (*warn)(void *context, struct str line);
     void *context;
 };
 
-// Builds the kustomization in `directory`. *ret is an array of objects in the order of the output; it
-// lives in `a`. Errors name the file and the field, in kustomize's own words where those are known.
-// Thread-safe: everything is in the arena.
+// Builds the kustomization in `directory`. *ret is an array of objects in the order of the output;
+// it lives in `a`. Errors name the file and the field, in kustomize's own words where those are
+// known. Thread-safe: everything is in the arena.
 int kustomize_build(struct arena *a, const struct kustomize_options *options, struct str directory,
                     struct value **ret, struct err *e);
 // As `kustomize build` prints: documents with sorted keys, separated by "---".

@@ -1,7 +1,7 @@
 // Strategic merge patches, as kustomize applies them. The directives and merge keys are those of
-// object/patch.h; what differs from the API server's patch is the order (what a patch adds to a list comes
-// first), that lists may have several keys (a port is known by its number and its protocol, the latter as far
-// as anybody says it), and that nothing but $patch is a directive.
+// object/patch.h; what differs from the API server's patch is the order (what a patch adds to a
+// list comes first), that lists may have several keys (a port is known by its number and its
+// protocol, the latter as far as anybody says it), and that nothing but $patch is a directive.
 //
 // Lists are matched by a hash of the first key: linear in what is given.
 #include "base/err.h"
@@ -179,9 +179,9 @@ static bool empty_map(const struct value *v)
     return v && v->kind == VALUE_OBJECT && !v->n;
 }
 
-// With one key the items of the patch come in its order, then the rest; with several, what is new comes
-// first and the rest keeps its order. An item of the patch that says a protocol where the object
-// does not, or the reverse, is lost in the original, and so it is here.
+// With one key the items of the patch come in its order, then the rest; with several, what is new
+// comes first and the rest keeps its order. An item of the patch that says a protocol where the
+// object does not, or the reverse, is lost in the original, and so it is here.
 static int merge_keyed(struct merger *m, struct place p, const struct str *keys, size_t nkeys,
                        struct value *to, const struct value *patch, struct value **ret)
 {

@@ -1,5 +1,6 @@
-// Patches: which objects they are for, and which of two languages they are in. A patch without a target
-// names its object by kind and name, as it was called at any time; with one it goes to all that are selected.
+// Patches: which objects they are for, and which of two languages they are in. A patch without a
+// target names its object by kind and name, as it was called at any time; with one it goes to all
+// that are selected.
 #include "object/patch.h"
 #include "kustomize/private.h"
 #include "object/json.h"
@@ -230,8 +231,8 @@ int kustomize_patches(struct kustomize_target *t, struct kustomize_bag *bag, str
     return 0;
 }
 
-// Deprecated: JSON patches whose target is one object by its name. A name that they change is not followed by
-// references, unlike with `patches`.
+// Deprecated: JSON patches whose target is one object by its name. A name that they change is not
+// followed by references, unlike with `patches`.
 int kustomize_patches_json(struct kustomize_target *t, struct kustomize_bag *bag, struct err *e)
 {
     value_each_item (value_getc(t->k, "patchesJson6902"), entry) {

@@ -1,6 +1,6 @@
-// Field paths of replacements and vars: members separated by dots; "[name=x]" the items of a list with that
-// member, "[=x]" those that are that scalar, "*" all, a number one of them; "[a.b/c]" or "a\.b" a member with
-// dots in its name.
+// Field paths of replacements and vars: members separated by dots; "[name=x]" the items of a list
+// with that member, "[=x]" those that are that scalar, "*" all, a number one of them; "[a.b/c]" or
+// "a\.b" a member with dots in its name.
 #include "kustomize/private.h"
 #include "object/yaml.h"
 

@@ -1,7 +1,7 @@
-// `generators`, `transformers` and `validators` whose configuration is for one of the built-in steps: the
-// entry is turned into the kustomization that would ask for it, with the entry's own field
-// specifications, and that step runs. Programs and containers are refused: what runs on a build
-// machine is not for a manifest to say.
+// `generators`, `transformers` and `validators` whose configuration is for one of the built-in
+// steps: the entry is turned into the kustomization that would ask for it, with the entry's own
+// field specifications, and that step runs. Programs and containers are refused: what runs on a
+// build machine is not for a manifest to say.
 #include "kustomize/private.h"
 
 // A built-in plug-in: the fields of its configuration, and where the kustomization has them.

@@ -127,8 +127,9 @@ struct str kustomize_clean(struct arena *a, struct str base, struct str path);
 
 // field.c
 typedef int kustomize_set_fn(void *context, struct value **at, struct err *e);
-// Calls `set` at every place that the field's path names in the object; `made` is what a missing last
-// member becomes where the field says create: VALUE_OBJECT or VALUE_STRING; VALUE_NULL: nothing is made.
+// Calls `set` at every place that the field's path names in the object; `made` is what a missing
+// last member becomes where the field says create: VALUE_OBJECT or VALUE_STRING; VALUE_NULL:
+// nothing is made.
 int kustomize_field_each(struct kustomize_run *run, const struct kustomize_field *f,
                          struct kustomize_resource *r, enum value_kind made, kustomize_set_fn *set,
                          void *context, struct err *e);
@@ -168,14 +169,16 @@ int kustomize_merge(struct arena *a, struct str api_version, struct str kind, st
 
 // select.c
 struct kustomize_patterns *kustomize_patterns_new(struct arena *a);
-// `selector` has group, version, kind, name, namespace (patterns), labelSelector, annotationSelector.
+// `selector` has group, version, kind, name, namespace (patterns), labelSelector,
+// annotationSelector.
 int kustomize_selects(struct kustomize_run *run, const struct value *selector,
                       const struct kustomize_resource *r, bool *ret, struct err *e);
 // One whole-string pattern; an empty one matches everything.
 int kustomize_pattern(struct kustomize_run *run, struct str pattern, struct str text, bool *ret,
                       struct err *e);
 
-// path.c: dotted field paths of replacements and vars, "spec.containers.[name=x].image", "a.[b.c].*".
+// path.c: dotted field paths of replacements and vars, "spec.containers.[name=x].image",
+// "a.[b.c].*".
 int kustomize_path_split(struct arena *a, struct str path, struct strings *ret, struct err *e);
 // The places that the path names. `create`: missing members are made, the last of that kind;
 // VALUE_NULL: nothing is made.

@@ -1,8 +1,8 @@
-// Names that changed are changed where they are referred to. A reference is a place (config.c has the table)
-// that holds the name of an object of some kind: the object is sought among those that once had this
-// name, that are of this kind, and that this object can refer to (its namespace, or cluster-wide
-// ones). Where several remain, those with the same prefixes and suffixes count: they were
-// in the same overlay.
+// Names that changed are changed where they are referred to. A reference is a place (config.c has
+// the table) that holds the name of an object of some kind: the object is sought among those that
+// once had this name, that are of this kind, and that this object can refer to (its namespace, or
+// cluster-wide ones). Where several remain, those with the same prefixes and suffixes count: they
+// were in the same overlay.
 #include "kustomize/private.h"
 
 // Objects by every former name.

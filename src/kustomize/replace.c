@@ -1,5 +1,6 @@
-// Replacements: a value of one object written into fields of others. A scalar that is written onto a scalar
-// keeps the type of what it replaces. A path may lead into a text that is itself JSON or YAML.
+// Replacements: a value of one object written into fields of others. A scalar that is written onto
+// a scalar keeps the type of what it replaces. A path may lead into a text that is itself JSON or
+// YAML.
 #include "kustomize/private.h"
 #include "object/json.h"
 #include "object/yaml.h"
@@ -172,7 +173,8 @@ static struct str write_again(struct arena *a, struct value *v, struct str was)
     return arena_str(a, str_trim(buf_view(&b)));
 }
 
-// 1: the path leads into a text that is JSON or YAML, and the value stands there now; 0: it does not.
+// 1: the path leads into a text that is JSON or YAML, and the value stands there now; 0: it does
+// not.
 static int set_inside_text(struct replacement *p, struct kustomize_resource *r,
                            const struct strings *path, enum value_kind create, struct err *e)
 {

@@ -1,9 +1,9 @@
-// Objects and their names. kustomize knows an object by group, version, kind, name and namespace, and
-// keeps every name that it ever had, because patches and references use the names of the place
+// Objects and their names. kustomize knows an object by group, version, kind, name and namespace,
+// and keeps every name that it ever had, because patches and references use the names of the place
 // where they are written.
 //
-// Finding is by a hash of name and kind over all present and former ids, made when first asked for and thrown
-// away by whoever renames; so a build of n objects and n patches costs n, not n².
+// Finding is by a hash of name and kind over all present and former ids, made when first asked for
+// and thrown away by whoever renames; so a build of n objects and n patches costs n, not n².
 #include "kustomize/private.h"
 #include "object/yaml.h"
 #include "schema/schema.h"

@@ -1,6 +1,6 @@
-// Selectors: whole-string patterns (RE2's syntax) for group, version, kind, name and namespace, and label
-// selectors for labels and annotations. Names count as they were at first and as they are now.
-// Patterns are compiled once a build.
+// Selectors: whole-string patterns (RE2's syntax) for group, version, kind, name and namespace, and
+// label selectors for labels and annotations. Names count as they were at first and as they are
+// now. Patterns are compiled once a build.
 #include "base/map.h"
 #include "kustomize/private.h"
 #include "object/selector.h"

@@ -1,4 +1,5 @@
-// The transformers that a kustomization's own fields ask for, in the order in which they always run.
+// The transformers that a kustomization's own fields ask for, in the order in which they always
+// run.
 #include "kustomize/private.h"
 #include <string.h>
 

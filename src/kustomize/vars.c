@@ -1,5 +1,6 @@
-// The deprecated `vars`: $(NAME) in certain places (config.c) becomes a value of an object. They are
-// resolved once, at the very top, after all names are final. "$$(NAME)" is a text; an unknown name stays as it is.
+// The deprecated `vars`: $(NAME) in certain places (config.c) becomes a value of an object. They
+// are resolved once, at the very top, after all names are final. "$$(NAME)" is a text; an unknown
+// name stays as it is.
 #include "kustomize/private.h"
 
 struct resolver {

@@ -11,8 +11,8 @@
 struct yaml_reader; // a stream of documents
 // `in` must outlive the reader. Documents are made in the arena given to each call.
 struct yaml_reader *yaml_open(struct str in);
-// The same with the scalars of YAML 1.2 as go-yaml v3 resolves them, which kustomize uses: yes, no, on
-// and off are strings, a plain date becomes a time.
+// The same with the scalars of YAML 1.2 as go-yaml v3 resolves them, which kustomize uses: yes, no,
+// on and off are strings, a plain date becomes a time.
 struct yaml_reader *yaml_open_core(struct str in);
 // 1: *ret is the next document (VALUE_NULL for an empty one); 0: the end; negative: error, with
 // line and column ("yaml: line 3: mapping values are not allowed in this context"). Duplicate keys

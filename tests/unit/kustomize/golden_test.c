@@ -1,7 +1,8 @@
-// tests/golden/kustomize/*.txt: kustomizations and what the released kustomize makes of them. A case is a file of
-// sections, "-- path --" and the content of that file; "-- expected --" is the output, "-- error --" a
-// text that the error contains. They are read through a kustomize_files of their own, so nothing is on a disk.
-// scripts/compare-kustomize writes the expectations anew with the original.
+// tests/golden/kustomize/*.txt: kustomizations and what the released kustomize makes of them. A
+// case is a file of sections, "-- path --" and the content of that file; "-- expected --" is the
+// output, "-- error --" a text that the error contains. They are read through a kustomize_files of
+// their own, so nothing is on a disk. scripts/compare-kustomize writes the expectations anew with
+// the original.
 #include "kustomize/kustomize.h"
 #include "unit.h"
 #include <dirent.h>
