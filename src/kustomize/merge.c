@@ -9,7 +9,7 @@
 #include "object/type.h"
 #include "schema/schema.h"
 
-struct merger {
+struct strategic_merger {
     struct arena *a;
     struct err *e;
 };
@@ -38,7 +38,7 @@ static struct place below(struct place p, struct str key, const struct field **r
     return (struct place){.type = f->kind == FIELD_MESSAGE ? f->type : NULL};
 }
 
-static int directive_of(struct merger *m, const struct value *patch, enum directive *ret)
+static int directive_of(struct strategic_merger *m, const struct value *patch, enum directive *ret)
 {
     struct str text = value_string(value_getc(patch, "$patch"));
     *ret = MERGE;
@@ -53,10 +53,10 @@ static int directive_of(struct merger *m, const struct value *patch, enum direct
     return 0;
 }
 
-static int merge(struct merger *m, struct place p, const struct field *field, struct value *to,
-                 const struct value *patch, struct value **ret);
+static int merge(struct strategic_merger *m, struct place p, const struct field *field,
+                 struct value *to, const struct value *patch, struct value **ret);
 
-static int merge_members(struct merger *m, struct place p, struct value *to,
+static int merge_members(struct strategic_merger *m, struct place p, struct value *to,
                          const struct value *patch)
 {
     value_each_field (patch, f) {
@@ -78,8 +78,8 @@ static int merge_members(struct merger *m, struct place p, struct value *to,
     return 0;
 }
 
-static int merge_map(struct merger *m, struct place p, struct value *to, const struct value *patch,
-                     struct value **ret)
+static int merge_map(struct strategic_merger *m, struct place p, struct value *to,
+                     const struct value *patch, struct value **ret)
 {
     enum directive d;
     int rc = directive_of(m, patch, &d);
@@ -103,14 +103,14 @@ struct keyed {
     uint32_t mask;
 };
 
-static struct str key_of(struct merger *m, const struct value *item, struct str key)
+static struct str key_of(struct strategic_merger *m, const struct value *item, struct str key)
 {
     const struct value *v = value_get(item, key);
     return v && v->kind != VALUE_NULL ? kustomize_scalar(m->a, v) : STR_NULL;
 }
 
-static struct keyed keyed_make(struct merger *m, const struct value *list, const struct str *keys,
-                               size_t nkeys)
+static struct keyed keyed_make(struct strategic_merger *m, const struct value *list,
+                               const struct str *keys, size_t nkeys)
 {
     struct keyed k = {.list = list, .keys = keys, .nkeys = nkeys};
     uint32_t n = 16;
@@ -134,8 +134,8 @@ enum likeness {
 }; // UNSAID: the same but for keys that one side does not say
 
 // The item with the same keys; or else one that does not differ in what both say.
-static enum likeness keyed_find(struct merger *m, const struct keyed *k, const struct value *item,
-                                size_t *ret_at)
+static enum likeness keyed_find(struct strategic_merger *m, const struct keyed *k,
+                                const struct value *item, size_t *ret_at)
 {
     struct str first = key_of(m, item, k->keys[0]);
     enum likeness best = DIFFERENT;
@@ -160,8 +160,8 @@ static enum likeness keyed_find(struct merger *m, const struct keyed *k, const s
 }
 
 // The second and further keys count only where somebody says them.
-static size_t keys_said(struct merger *m, const struct str *keys, size_t n, const struct value *x,
-                        const struct value *y)
+static size_t keys_said(struct strategic_merger *m, const struct str *keys, size_t n,
+                        const struct value *x, const struct value *y)
 {
     for (size_t k = 1; k < n; k++) {
         value_each_item (x, item)
@@ -182,8 +182,9 @@ static bool empty_map(const struct value *v)
 // With one key the items of the patch come in its order, then the rest; with several, what is new
 // comes first and the rest keeps its order. An item of the patch that says a protocol where the
 // object does not, or the reverse, is lost in the original, and so it is here.
-static int merge_keyed(struct merger *m, struct place p, const struct str *keys, size_t nkeys,
-                       struct value *to, const struct value *patch, struct value **ret)
+static int merge_keyed(struct strategic_merger *m, struct place p, const struct str *keys,
+                       size_t nkeys, struct value *to, const struct value *patch,
+                       struct value **ret)
 {
     struct value *out = value_array(m->a);
     nkeys = keys_said(m, keys, nkeys, to, patch);
@@ -215,7 +216,7 @@ static int merge_keyed(struct merger *m, struct place p, const struct str *keys,
 }
 
 // Scalars: a set, those of the patch first.
-static int merge_set(struct merger *m, const struct value *to, const struct value *patch,
+static int merge_set(struct strategic_merger *m, const struct value *to, const struct value *patch,
                      struct value **ret)
 {
     struct value *out = value_array(m->a), *seen = value_object(m->a);
@@ -233,8 +234,8 @@ static int merge_set(struct merger *m, const struct value *to, const struct valu
 }
 
 // Takes an item that is nothing but a directive out of the patch.
-static int list_directive(struct merger *m, const struct value *patch, struct value **ret_rest,
-                          enum directive *ret)
+static int list_directive(struct strategic_merger *m, const struct value *patch,
+                          struct value **ret_rest, enum directive *ret)
 {
     struct value *rest = value_array(m->a);
     *ret = MERGE;
@@ -250,8 +251,8 @@ static int list_directive(struct merger *m, const struct value *patch, struct va
     return 0;
 }
 
-static int merge_list(struct merger *m, struct place p, const struct field *field, struct value *to,
-                      const struct value *patch, struct value **ret)
+static int merge_list(struct strategic_merger *m, struct place p, const struct field *field,
+                      struct value *to, const struct value *patch, struct value **ret)
 {
     if (!field || !(field->flags & PATCH_MERGE)) {
         *ret = value_clone(m->a, patch);
@@ -274,8 +275,8 @@ static int merge_list(struct merger *m, struct place p, const struct field *fiel
     return n ? merge_keyed(m, p, keys, n, to, rest, ret) : merge_set(m, to, rest, ret);
 }
 
-static int merge(struct merger *m, struct place p, const struct field *field, struct value *to,
-                 const struct value *patch, struct value **ret)
+static int merge(struct strategic_merger *m, struct place p, const struct field *field,
+                 struct value *to, const struct value *patch, struct value **ret)
 {
     bool both = to && to->kind != VALUE_NULL;
     if (both && patch->kind != to->kind && (patch->kind >= VALUE_ARRAY || to->kind >= VALUE_ARRAY))
@@ -294,7 +295,7 @@ static int merge(struct merger *m, struct place p, const struct field *field, st
 int kustomize_merge(struct arena *a, struct str api_version, struct str kind, struct value *to,
                     const struct value *patch, struct value **ret, struct err *e)
 {
-    struct merger m = {a, e};
+    struct strategic_merger m = {a, e};
     const struct kind *k = kind_by_api_version(api_version, kind);
     return merge(&m, (struct place){.type = k ? k->type : NULL}, NULL, to, patch, ret);
 }
