@@ -2,10 +2,8 @@
 //
 // Most places are places in a pod template, and six kinds have one: so a rule for pods is written
 // once, relative to the pod, and multiplied by the table of templates.
+#include "base/guard.h"
 #include "kustomize/private.h"
-
-// how many rows
-#define LEN(x) (sizeof(x) / sizeof *(x))
 
 // Where the pod is in each kind.
 static const struct pods {
@@ -259,11 +257,11 @@ static struct kustomize_reference *reference(struct arena *a, struct kustomize_c
 
 static void add_pod_references(struct arena *a, struct kustomize_config *c)
 {
-    for (size_t i = 0; i < LEN(pod_references); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(pod_references); i++) {
         const struct pod_reference *p = &pod_references[i];
         struct kustomize_reference *r = reference(
             a, c, (struct kustomize_gvk){str_of(p->group), str_of(p->version), str_of(p->kind)});
-        for (size_t j = 0; j < LEN(pods); j++)
+        for (size_t j = 0; j < ARRAY_LEN(pods); j++)
             if (p->in & 1u << j)
                 kustomize_fields_add(a, &r->fields,
                                      (struct kustomize_field){
@@ -276,18 +274,18 @@ static void add_pod_references(struct arena *a, struct kustomize_config *c)
 void kustomize_config_default(struct arena *a, struct kustomize_config *c)
 {
     *c = (struct kustomize_config){0};
-    add_places(a, &c->name_prefix, name_places, LEN(name_places));
-    add_places(a, &c->name_suffix, name_places, LEN(name_places));
-    add_places(a, &c->space, space_places, LEN(space_places));
-    add_places(a, &c->common_labels, selector_places, LEN(selector_places));
-    add_places(a, &c->common_labels, label_places, LEN(label_places));
-    add_places(a, &c->template_labels, label_places, LEN(label_places));
-    add_places(a, &c->annotations, annotation_places, LEN(annotation_places));
-    add_places(a, &c->images, image_places, LEN(image_places));
-    add_places(a, &c->replicas, replica_places, LEN(replica_places));
-    add_places(a, &c->variables, variable_places, LEN(variable_places));
-    for (size_t i = 0; i < LEN(pod_variable_paths); i++)
-        for (size_t j = 0; j < LEN(pods); j++)
+    add_places(a, &c->name_prefix, name_places, ARRAY_LEN(name_places));
+    add_places(a, &c->name_suffix, name_places, ARRAY_LEN(name_places));
+    add_places(a, &c->space, space_places, ARRAY_LEN(space_places));
+    add_places(a, &c->common_labels, selector_places, ARRAY_LEN(selector_places));
+    add_places(a, &c->common_labels, label_places, ARRAY_LEN(label_places));
+    add_places(a, &c->template_labels, label_places, ARRAY_LEN(label_places));
+    add_places(a, &c->annotations, annotation_places, ARRAY_LEN(annotation_places));
+    add_places(a, &c->images, image_places, ARRAY_LEN(image_places));
+    add_places(a, &c->replicas, replica_places, ARRAY_LEN(replica_places));
+    add_places(a, &c->variables, variable_places, ARRAY_LEN(variable_places));
+    for (size_t i = 0; i < ARRAY_LEN(pod_variable_paths); i++)
+        for (size_t j = 0; j < ARRAY_LEN(pods); j++)
             if (ALL_BUT_CONTROLLER & ~(unsigned)TEMPLATE & 1u << j)
                 kustomize_fields_add(a, &c->variables,
                                      (struct kustomize_field){
@@ -295,7 +293,7 @@ void kustomize_config_default(struct arena *a, struct kustomize_config *c)
                                          arena_printf(a, "%s%s", pods[j].at, pod_variable_paths[i]),
                                          false});
     add_pod_references(a, c);
-    for (size_t i = 0; i < LEN(other_references); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(other_references); i++) {
         const struct other_reference *o = &other_references[i];
         struct kustomize_reference *r = reference(
             a, c, (struct kustomize_gvk){str_of(o->group), str_of(o->version), str_of(o->kind)});
@@ -324,10 +322,10 @@ int kustomize_config_read(struct arena *a, struct kustomize_config *c, const str
     } lists[] = {LISTS(c)};
     value_each_field (v, f) {
         size_t i = 0;
-        while (i < LEN(lists) && !str_eqc(f->key, lists[i].name))
+        while (i < ARRAY_LEN(lists) && !str_eqc(f->key, lists[i].name))
             i++;
         int rc = 0;
-        if (i < LEN(lists))
+        if (i < ARRAY_LEN(lists))
             rc = kustomize_fields_read(a, lists[i].fields, f->value, e);
         else if (str_eqc(f->key, "nameReference")) {
             value_each_item (f->value, item) {
@@ -356,7 +354,7 @@ int kustomize_config_merge(struct arena *a, struct kustomize_config *to,
         const char *name;
         const struct kustomize_fields *fields;
     } theirs[] = {LISTS(from)};
-    for (size_t i = 0; i < LEN(ours); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
         int rc = kustomize_fields_merge(a, ours[i].fields, theirs[i].fields, e);
         if (rc < 0)
             return rc;

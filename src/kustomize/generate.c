@@ -1,5 +1,6 @@
 // ConfigMaps and Secrets from literals, files and environment files; and the suffix by which their
 // names follow their content: ten characters of a SHA-256 over a fixed JSON form.
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include "object/base64.h"
 #include "object/json.h"
@@ -143,7 +144,7 @@ static int add_sources(struct maker *m, struct err *e)
         const char *field;
         int (*add)(struct maker *, struct str, struct err *);
     } sources[] = {{"envs", add_env_file}, {"literals", add_literal}, {"files", add_file}};
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         value_each_item (value_getc(m->args, sources[i].field), item) {
             int rc = sources[i].add(m, value_string(item), e);
             if (rc < 0)

@@ -1,6 +1,7 @@
 // A kustomization file: found under one of three names, read strictly (an unknown field is an error
 // at every depth, as in the original), its deprecated fields moved to where they belong today. Also
 // the paths that it names: joined to its directory, and refused where they lead out of it.
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include "object/yaml.h"
 #include <string.h>
@@ -237,7 +238,7 @@ static void generator_env(struct arena *a, struct value *k, const char *field)
 static void warn_deprecated(const struct kustomize_target *t)
 {
     const struct kustomize_options *o = t->run->options;
-    for (size_t i = 0; o->warn && i < sizeof deprecated / sizeof *deprecated; i++)
+    for (size_t i = 0; o->warn && i < ARRAY_LEN(deprecated); i++)
         if (value_len(value_getc(t->k, deprecated[i].old)))
             o->warn(o->context,
                     arena_printf(t->run->a,
@@ -273,7 +274,7 @@ int kustomize_target_load(struct kustomize_target *t, struct err *e)
     static const char *const names[] = {"kustomization.yaml", "kustomization.yml", "Kustomization"};
     struct arena *a = t->run->a;
     struct str path = STR_NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct str candidate = kustomize_clean(a, t->root, str_of(names[i]));
         if (t->run->files->kind(t->run->files->context, candidate) != 'f')
             continue;

@@ -5,6 +5,7 @@
 // Components act on what their parent has so far; bases start from nothing. At the very top, once:
 // hash suffixes, references to changed names, vars, local configuration left out, order.
 #include "kustomize/kustomize.h"
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include "object/yaml.h"
 #include <errno.h>
@@ -250,7 +251,7 @@ static void drop_build_annotations(struct kustomize_resources *rs)
     for (size_t i = 0; i < rs->n; i++) {
         struct value *annotations = value_at(rs->items[i]->object, "metadata.annotations");
         size_t before = value_len(annotations);
-        for (size_t j = 0; annotations && j < sizeof names / sizeof *names; j++)
+        for (size_t j = 0; annotations && j < ARRAY_LEN(names); j++)
             value_delc(annotations, names[j]);
         if (before && !value_len(annotations))
             value_del_at(rs->items[i]->object, "metadata.annotations");
@@ -316,7 +317,7 @@ static int disk_read(void *context, struct arena *a, struct str path, struct str
 {
     (void)context;
     _cleanup_free_ char *name = mem_cstr(path);
-    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    _cleanup_fd_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return err_errno(e, errno, "open %s", name);
     struct stat st;
@@ -338,7 +339,6 @@ static int disk_read(void *context, struct arena *a, struct str path, struct str
         else
             *ret = str_n(p, n);
     }
-    close(fd);
     return rc;
 }
 

@@ -1,5 +1,6 @@
 // The order of the output. "legacy" puts some kinds first and some last and sorts the rest by their
 // names; "fifo" leaves everything as it came.
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include <stdlib.h>
 
@@ -84,8 +85,8 @@ static int sort_legacy(struct arena *a, struct kustomize_resources *rs, const st
     const struct value *first = value_getc(options, "orderFirst"),
                        *last = value_getc(options, "orderLast");
     if (!options) {
-        first = names(a, order_first, sizeof order_first / sizeof *order_first);
-        last = names(a, order_last, sizeof order_last / sizeof *order_last);
+        first = names(a, order_first, ARRAY_LEN(order_first));
+        last = names(a, order_last, ARRAY_LEN(order_last));
     }
     struct ranked *list = arena_array(a, struct ranked, rs->n);
     for (size_t i = 0; i < rs->n; i++) {

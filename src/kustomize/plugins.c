@@ -2,6 +2,7 @@
 // steps: the entry is turned into the kustomization that would ask for it, with the entry's own
 // field specifications, and that step runs. Programs and containers are refused: what runs on a
 // build machine is not for a manifest to say.
+#include "base/guard.h"
 #include "kustomize/private.h"
 
 // A built-in plug-in: the fields of its configuration, and where the kustomization has them.
@@ -35,7 +36,7 @@ static int run_plugin(struct kustomize_target *t, struct kustomize_bag *bag,
 {
     struct arena *a = t->run->a;
     struct str kind = value_str_at(config, "kind"), version = value_str_at(config, "apiVersion");
-    size_t i = 0, n = sizeof plugins / sizeof *plugins;
+    size_t i = 0, n = ARRAY_LEN(plugins);
     while (i < n && !str_eqc(kind, plugins[i].kind))
         i++;
     if (i == n || !str_eqc(version, "builtin"))

@@ -1,12 +1,21 @@
 // Selectors: whole-string patterns (RE2's syntax) for group, version, kind, name and namespace, and
 // label selectors for labels and annotations. Names count as they were at first and as they are
 // now. Patterns are compiled once a build.
-#include "base/map.h"
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include "object/selector.h"
+#include "text/regex.h"
 
+#define PATTERNS_MAX 10000 // different ones in a build
+
+struct pattern {
+    struct str text;
+    struct regex *regex;
+    struct pattern *next;
+};
 struct kustomize_patterns {
-    struct value *seen; // unused until a pattern is more than a literal
+    struct pattern *buckets[256];
+    size_t n;
 };
 
 struct kustomize_patterns *kustomize_patterns_new(struct arena *a)
@@ -22,15 +31,39 @@ static bool literal(struct str pattern)
     return true;
 }
 
+static int compile(struct kustomize_run *run, struct str text, struct regex **ret, struct err *e)
+{
+    struct kustomize_patterns *ps = run->patterns;
+    struct pattern **bucket = &ps->buckets[str_hash(text) % ARRAY_LEN(ps->buckets)];
+    for (struct pattern *p = *bucket; p; p = p->next)
+        if (str_eq(p->text, text)) {
+            *ret = p->regex;
+            return 0;
+        }
+    if (++ps->n > PATTERNS_MAX)
+        return err_set(e, ERR_TOO_LARGE, "more than %d different patterns", PATTERNS_MAX);
+    // The whole text has to match: anchors that the pattern has of its own do no harm.
+    int rc = regex_compile(run->a, arena_printf(run->a, "^(?:%.*s)$", STR_ARG(text)), ret, e);
+    if (rc < 0)
+        return rc;
+    struct pattern *p = arena_new(run->a, struct pattern);
+    *p = (struct pattern){text, *ret, *bucket};
+    *bucket = p;
+    return 0;
+}
+
 int kustomize_pattern(struct kustomize_run *run, struct str pattern, struct str text, bool *ret,
                       struct err *e)
 {
-    (void)run;
+    struct regex *re;
     if (!pattern.n || literal(pattern)) {
         *ret = !pattern.n || str_eq(pattern, text);
         return 0;
     }
-    return err_set(e, ERR_NOT_IMPLEMENTED, "pattern");
+    int rc = compile(run, pattern, &re, e);
+    if (rc == 0)
+        *ret = regex_match(re, text);
+    return rc;
 }
 
 static int labels_match(struct kustomize_run *run, struct str selector, const struct value *labels,
@@ -61,7 +94,7 @@ int kustomize_selects(struct kustomize_run *run, const struct value *selector,
          r->nbefore ? first.space : kustomize_id_space(&now)},
     };
     *ret = true;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && *ret; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(parts) && *ret; i++) {
         struct str pattern = value_str_at(selector, parts[i].field);
         bool is = true, was = false;
         int rc = kustomize_pattern(run, pattern, parts[i].now, &is, e);

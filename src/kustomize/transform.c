@@ -1,5 +1,6 @@
 // The transformers that a kustomization's own fields ask for, in the order in which they always
 // run.
+#include "base/guard.h"
 #include "kustomize/private.h"
 #include <string.h>
 
@@ -312,7 +313,8 @@ static bool tag_chars(struct str s)
     return true;
 }
 
-// The name may be a pattern, since the original puts it into one; dots are dots here.
+// The name may be a pattern, since the original puts it into one (without a group: in "a|b" only b
+// takes tag and digest along); dots are dots here.
 static int image_matches(struct kustomize_run *run, struct str image, struct str name, bool *ret,
                          struct err *e)
 {
@@ -335,7 +337,8 @@ static int image_matches(struct kustomize_run *run, struct str image, struct str
         return 0;
     return kustomize_pattern(run,
                              arena_printf(run->a,
-                                          "%.*s(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?",
+                                          "(?s:.*)(?:^%.*s(:[a-zA-Z0-9_.{}-]*)?"
+                                          "(@sha256:[a-zA-Z0-9_.{}-]*)?$)(?s:.*)",
                                           STR_ARG(name)),
                              image, ret, e);
 }
@@ -422,7 +425,7 @@ static const struct {
 
 int kustomize_transform(struct kustomize_target *t, struct kustomize_bag *bag, struct err *e)
 {
-    for (size_t i = 0; i < sizeof transformers / sizeof *transformers; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(transformers); i++) {
         int rc = transformers[i].run(t, bag, e);
         if (rc < 0)
             return rc;
