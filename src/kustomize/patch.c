@@ -85,7 +85,7 @@ static int merge_into(struct kustomize_run *run, struct kustomize_resource *r,
         return 0;
     r->object = merged;
     if (!patch->kind_change)
-        value_setc(run->a, merged, "kind", kind);
+        put_back(run->a, merged, "kind", kind);
     if (!patch->name_change)
         put_back(run->a, merged, "metadata.name", name);
     put_back(run->a, merged, "metadata.namespace", space);
@@ -139,7 +139,7 @@ static int merge_selected(struct kustomize_target *t, struct kustomize_bag *bag,
         if (rc == 0 && (rc = kustomize_selects(t->run, target, r, &selected, e)) == 0 && selected) {
             struct kustomize_resource one = *p->merge.items[0];
             one.object = value_clone(a, one.object);
-            value_setc(a, one.object, "apiVersion", value_getc(r->object, "apiVersion"));
+            put_back(a, one.object, "apiVersion", value_getc(r->object, "apiVersion"));
             rc = merge_into(t->run, r, &one, &gone, e);
         }
         if (!gone)

@@ -4,19 +4,11 @@
 // their own, so nothing is on a disk. scripts/compare-kustomize writes the expectations anew with
 // the original.
 #include "kustomize/kustomize.h"
+#include "tree.h"
 #include "unit.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct section {
-    struct str path, text;
-};
-struct tree {
-    struct section sections[200];
-    size_t n;
-    struct str expected, error;
-};
 
 static struct str read_file(struct arena *a, const char *path)
 {
@@ -29,63 +21,6 @@ static struct str read_file(struct arena *a, const char *path)
     return arena_str(a, str_n(buffer, n));
 }
 
-static void parse(struct arena *a, struct str text, struct tree *t)
-{
-    struct str *content = NULL;
-    while (text.p && text.n) {
-        ptrdiff_t end = str_chr(text, '\n');
-        struct str line = end < 0 ? text : str_sub(text, 0, (size_t)end + 1);
-        struct str bare = str_trim(line);
-        if (str_starts(bare, STR("-- ")) && str_ends(bare, STR(" --"))) {
-            struct str name = str_sub(bare, 3, bare.n - 6);
-            if (str_eqc(name, "expected"))
-                content = &t->expected;
-            else if (str_eqc(name, "error"))
-                content = &t->error;
-            else {
-                assert_true(t->n < 200);
-                t->sections[t->n].path = arena_printf(a, "/work/%.*s", STR_ARG(name));
-                content = &t->sections[t->n++].text;
-            }
-            *content = str_n(line.p + line.n, 0);
-        } else if (content)
-            content->n += line.n;
-        text = str_from(text, line.n);
-    }
-}
-
-static char kind_of(void *context, struct str path)
-{
-    struct tree *t = context;
-    for (size_t i = 0; i < t->n; i++) {
-        if (str_eq(t->sections[i].path, path))
-            return 'f';
-        if (str_starts(t->sections[i].path, path) && t->sections[i].path.p[path.n] == '/')
-            return 'd';
-    }
-    return 0;
-}
-
-static int read_section(void *context, struct arena *a, struct str path, struct str *ret,
-                        struct err *e)
-{
-    struct tree *t = context;
-    (void)a;
-    for (size_t i = 0; i < t->n; i++)
-        if (str_eq(t->sections[i].path, path)) {
-            *ret = t->sections[i].text;
-            return 0;
-        }
-    return err_set(e, ERR_NOT_FOUND, "open %.*s: no such file or directory", STR_ARG(path));
-}
-
-static struct str as_it_is(void *context, struct arena *a, struct str path)
-{
-    (void)context;
-    (void)a;
-    return path;
-}
-
 static bool run_case(const char *name)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
@@ -93,12 +28,12 @@ static bool run_case(const char *name)
     _cleanup_buf_ struct buf out = BUF_INIT;
     struct tree *t = arena_new(&a, struct tree);
     struct str path = arena_printf(&a, SOURCE_DIR "/tests/golden/kustomize/%s", name);
-    parse(&a, read_file(&a, arena_cstr(&a, path)), t);
-    struct kustomize_files files = {t, kind_of, read_section, as_it_is};
+    tree_parse(&a, read_file(&a, arena_cstr(&a, path)), t);
+    struct kustomize_files files = {t, tree_kind, tree_read, tree_real};
     struct kustomize_options options = {.files = &files};
     struct value *objects;
     // "top/" is built where there is one, else the whole.
-    struct str top = kind_of(t, STR("/work/top")) ? STR("/work/top") : STR("/work");
+    struct str top = tree_kind(t, STR("/work/top")) ? STR("/work/top") : STR("/work");
     int rc = kustomize_build(&a, &options, top, &objects, &e);
     if (t->error.p) {
         struct str want = str_trim(t->error);
