@@ -54,6 +54,7 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct exchange_op
     }
     x->conn = c;
     x->ops = ops;
+    x->request.tls = c->s.ssl != NULL;
     x->request.peer = c->peer;
     x->request.remote = str_n(c->remote, c->remote_n);
     x->born = loop_now(c->s.loop);

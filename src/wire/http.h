@@ -34,6 +34,7 @@ struct http_request {
     const struct http_header *headers;
     size_t nheaders;
     bool http2;
+    bool tls;
     const struct tls_peer *peer; // the client's verified certificate, or NULL
     struct str remote;           // "127.0.0.1:4711"
 };
@@ -112,6 +113,7 @@ void http_be_patient(struct http_exchange *x);
 
 struct http_server_options {
     struct tls_server *tls;   // NULL: plain text
+    bool plain_too;           // with tls: who begins in plain text is served so, on the same port
     size_t max_header_bytes;  // 0: 64 kB; more: 431
     unsigned idle_seconds;    // keep-alive; 0: 180
     unsigned max_connections; // 0: 10,000; more are closed at once

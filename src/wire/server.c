@@ -364,6 +364,7 @@ int http_server_new(struct loop **loops, size_t nloops, struct str address,
     }
     s->handler = *handler;
     s->tls = tls_server_ref(opt->tls);
+    s->plain_too = opt->tls && opt->plain_too;
     s->max_header_bytes = opt->max_header_bytes ? opt->max_header_bytes : DEFAULT_HEADER;
     s->idle_ns = (opt->idle_seconds ? opt->idle_seconds : DEFAULT_IDLE) * (uint64_t)NS_PER_S;
     s->max_connections = opt->max_connections ? opt->max_connections : DEFAULT_CONNECTIONS;

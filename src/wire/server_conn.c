@@ -145,9 +145,28 @@ static void handshake_failed(struct http_conn *c)
     c->closing = c->linger = true;
 }
 
+// Of a port for both. False: nothing has come yet, or the connection is over.
+static bool decided(struct http_conn *c)
+{
+    int tls = stream_looks_like_tls(&c->s);
+    if (tls < 0)
+        return false;
+    c->undecided = false;
+    SSL *ssl = tls ? tls_server_session(c->sl->server->tls) : NULL;
+    if (tls && !ssl) {
+        conn_close(c);
+        return false;
+    }
+    if (tls)
+        stream_begin_tls(&c->s, ssl);
+    return true;
+}
+
 // True when the handshake is over.
 static bool handshaken(struct http_conn *c)
 {
+    if (c->undecided && !decided(c))
+        return false;
     if (!c->s.handshaking)
         return true;
     int code = stream_handshake(&c->s);
@@ -281,7 +300,7 @@ static void conn_turn(struct http_conn *c, unsigned ready)
 
 void conn_stop(struct http_conn *c)
 {
-    if (c->s.handshaking)
+    if (c->s.handshaking || c->undecided)
         c->s.error = -ECONNABORTED;
     else if (c->h2)
         h2_stop(c);
@@ -316,8 +335,9 @@ static void socket_options(int fd)
 void conn_new(struct server_loop *sl, int fd, const char *remote)
 {
     struct http_server *server = sl->server;
-    SSL *ssl = server->tls ? tls_server_session(server->tls) : NULL;
-    if (sl->stopping || (server->tls && !ssl)) {
+    bool tls = server->tls && !server->plain_too;
+    SSL *ssl = tls ? tls_server_session(server->tls) : NULL;
+    if (sl->stopping || (tls && !ssl)) {
         close(fd);
         atomic_fetch_sub_explicit(&sl->nconns, 1, memory_order_relaxed);
         atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
@@ -328,6 +348,7 @@ void conn_new(struct server_loop *sl, int fd, const char *remote)
     struct http_conn *c = mem_zalloc(sizeof *c);
     stream_init(&c->s, sl->loop, fd, ssl, event);
     c->s.reading = true;
+    c->undecided = server->plain_too;
     c->sl = sl;
     c->remote_n = (uint16_t)snprintf(c->remote, sizeof c->remote, "%s", remote);
     if (c->remote_n >= sizeof c->remote)

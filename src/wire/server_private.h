@@ -46,9 +46,10 @@ struct http_exchange {
     struct list held;
     uint64_t born; // monotonic
     size_t body_counted;
-    struct pace in, taken; // of the body; of what is queued in `out`
-    bool crowded;          // one too many: to be refused
-    bool patient;          // its peer may take its time
+    struct pace in, taken;      // of the body; of what is queued in `out`
+    bool crowded;               // one too many: to be refused
+    bool patient;               // its peer may take its time
+    struct http_routed *routed; // http_router.c
     // Answer.
     uint8_t response;
     bool head_only; // HEAD: no body goes out
@@ -94,6 +95,7 @@ struct http_conn {
     bool ticking;       // somebody's pace is being watched:
     uint64_t tick_at;   // the next look
     unsigned patient;   // exchanges that are
+    bool undecided;     // TLS or plain: the first byte will tell
     bool in_turn;       // inside conn_turn: a kick is a no-op
     bool dead;          // to be freed at the end of the turn
     bool closing;       // no more requests; close when the output is sent
@@ -139,6 +141,7 @@ struct server_loop {
 struct http_server {
     struct http_handler handler;
     struct tls_server *tls;
+    bool plain_too;
     size_t max_header_bytes;
     uint64_t idle_ns;
     unsigned max_connections, port;

@@ -96,6 +96,26 @@ void stream_init(struct stream *s, struct loop *l, int fd, SSL *ssl,
         attach(ssl, fd);
 }
 
+void stream_begin_tls(struct stream *s, SSL *ssl)
+{
+    s->ssl = ssl;
+    s->handshaking = true;
+    attach(ssl, s->fd.fd);
+}
+
+int stream_looks_like_tls(struct stream *s)
+{
+    enum { HANDSHAKE = 22 }; // a record's content type (RFC 8446 5.1); no HTTP method begins so
+    unsigned char first;
+    ssize_t n;
+    do {
+        n = recv(s->fd.fd, &first, 1, MSG_PEEK);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return -1;
+    return n == 1 && first == HANDSHAKE;
+}
+
 void stream_done(struct stream *s)
 {
     stream_shutdown(s);

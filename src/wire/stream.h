@@ -30,6 +30,10 @@ void stream_init(struct stream *s, struct loop *l, int fd, SSL *ssl,
                  void (*fn)(struct stream *s, unsigned ready));
 // Says good-bye where TLS can do so without waiting, closes, frees the queue.
 void stream_done(struct stream *s);
+void stream_begin_tls(struct stream *s, SSL *ssl); // on a plain stream of which nothing was read
+// Whether the peer begins with a TLS handshake, by its first byte, which stays unread: 1, 0, or -1
+// while there is none. At the end and on errors 0: reading will tell.
+int stream_looks_like_tls(struct stream *s);
 int stream_handshake(struct stream *s); // 1 done, 0 not yet, -errno
 // Bytes; 0 at the end; -EAGAIN; -errno.
 ssize_t stream_read(struct stream *s, char *p, size_t n);

@@ -102,6 +102,7 @@ struct test_server {
     unsigned port;
     // A test's own routes come first; true: handled.
     bool (*route)(struct test_server *t, struct http_exchange *x);
+    void (*on_close)(void *ctx, struct http_exchange *x); // NULL: nothing more
 };
 
 static const struct http_header test_text[] = {{STR("content-type"), STR("text/plain")}};
@@ -209,7 +210,8 @@ static inline void test_handle(void *ctx, struct http_exchange *x)
 static inline void test_closed(void *ctx, struct http_exchange *x)
 {
     struct test_server *t = ctx;
-    (void)x;
+    if (t->on_close)
+        t->on_close(NULL, x);
     t->stats.closed++;
     t->stats.open--;
 }

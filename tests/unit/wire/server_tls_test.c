@@ -134,6 +134,43 @@ static void ciphers(void **state)
     assert_contains(s, "Cipher is ECDHE-ECDSA-AES128-GCM-SHA256");
 }
 
+static bool says_how(struct test_server *ts, struct http_exchange *x)
+{
+    (void)ts;
+    if (str_eq(http_request(x)->path, STR("/how")))
+        http_respond(x, 200, test_text, 1, http_request(x)->tls ? STR("tls") : STR("plain"));
+    return str_eq(http_request(x)->path, STR("/how"));
+}
+
+// One port for both, told apart by the first byte.
+static void tls_and_plain(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct test_server both = {.route = says_how};
+    struct http_server_options opt = {.plain_too = true};
+    test_server_start(&both, TEST_TLS, 1, &opt);
+    char command[256];
+    static const char *const rows[][2] = {
+        {"https --http2", "tls"}, {"https --http1.1", "tls"}, {"http", "plain"}};
+    for (size_t i = 0; i < 3; i++) {
+        struct str rest = str_of(rows[i][0]), scheme = str_cut(&rest, ' ');
+        snprintf(command, sizeof command,
+                 "timeout 30 curl -sSk --max-time 20 %.*s %.*s://127.0.0.1:%u/how", STR_ARG(rest),
+                 STR_ARG(scheme), both.port);
+        struct str s = run(&a, command);
+        assert_starts(s, rows[i][1]);
+        assert_contains(s, "[0]");
+    }
+    // Nothing at all, half a handshake, neither the one nor the other.
+    int silent = test_connect(both.port), half = test_connect(both.port);
+    test_write(half, STR("\x16\x03\x01"));
+    assert_contains(test_talk(&a, both.port, STR("\x80 GET\r\n\r\n")), "400 Bad Request");
+    test_server_stop(&both, NS_PER_S);
+    close(silent);
+    close(half);
+}
+
 static void bodies(void **state)
 {
     (void)state;
@@ -286,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curl_speaks_both),
         cmocka_unit_test(ciphers),
+        cmocka_unit_test(tls_and_plain),
         cmocka_unit_test(bodies),
         cmocka_unit_test(client_certificates),
         cmocka_unit_test(old_and_plain_are_refused),
