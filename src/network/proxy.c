@@ -174,6 +174,7 @@ static void add_port(struct builder *b, const struct value *port)
 
     // Inside: the cluster address.
     fill_backends(b, &f, name, str_eqc(value_str_at(spec, "internalTrafficPolicy"), "Local"));
+    f.flags |= FRONTEND_CLUSTER;
     if (service_address_parse(value_str_at(spec, "clusterIP"), &f.address))
         add_frontend(b, &f);
 

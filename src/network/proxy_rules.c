@@ -2,25 +2,28 @@
 // a change costs a few set elements (DEPENDENCIES, section 7, has the measurement: 0.006 ms against
 // 33 ms for a chain per endpoint).
 //
-//   map services   address . protocol . port          -> number of a shape
-//   map shapes     number                             -> goto the chain of that shape
-//   chain n3       index = random mod 3; dnat to the backend of that index
-//   map backends   address . protocol . port . index  -> address . port
-//   map unserved   address . protocol . port          -> number of a refusal
-//   map refusals   number                             -> goto refuse or drop
-//   set hairpins   (pod . pod): replies of a pod to itself must pass this machine: masqueraded
-//   map affinity   client . address . protocol . port -> address . port, entries expire
+//   map services     address . protocol . port          -> number of a shape
+//   map shapes       number                             -> goto the chain of that shape
+//   chain n3         index = random mod 3; dnat to the backend of that index
+//   map backends     address . protocol . port . index  -> address . port
+//   map unserved     address . protocol . port          -> number of a refusal
+//   map refusals     number                             -> goto refuse or drop
+//   set cluster-ips  address: what is still on its way there has no rule and is refused
+//   set hairpins     (pod . pod): replies of a pod to itself must pass this machine: masqueraded
+//   map affinity     client . address . protocol . port -> address . port, entries expire
 //
-// NodePorts are entries with address 0.0.0.0, looked up when the destination is one of this
-// machine's.
+// NodePorts have maps of the same kind without the address (node-services and so on), looked up
+// when the destination is one of this machine's. They are not entries with the address 0.0.0.0: nft
+// has no way to write a constant within a key. What else it needs to list this table stands at
+// name_for_nft.
 //
 // A Local policy with other backends for clients inside the cluster (i and their number in the
 // shape's name: l1i3) has those in the same map, with indexes from INSIDE on; chain i3 chooses
 // among them.
 //
 // Chains are made when first needed and shared by all services with the same shape. Their name says
-// the shape: n or l (l: a Local policy, no masquerading), z in front for NodePorts (the key has
-// address 0), the number of backends, s and seconds with session affinity: n3, zn2, ln1s10800.
+// the shape: n or l (l: a Local policy, no masquerading), z in front for NodePorts (the key has no
+// address), the number of backends, s and seconds with session affinity: n3, zn2, ln1s10800.
 //
 // The way from an address to its chain has two steps because of the kernel: a change of a map that
 // holds verdicts makes it follow every verdict of the table again (7 ms among 30,000 Services), a
@@ -47,54 +50,78 @@
 
 enum { OFFSET_SOURCE = 12, OFFSET_DESTINATION = 16, OFFSET_DESTINATION_PORT = 2 };
 // Registers: the key of services and backends, that of affinity, the backend found.
-enum { REG_KEY = 0, REG_INDEX = 3, REG_AFFINITY = 4, REG_BACKEND = 8, REG_WORK = 12 };
+enum { REG_KEY = 0, REG_AFFINITY = 4, REG_BACKEND = 8, REG_WORK = 12, REG_SAVED = 13 };
 
-#define KEY                                                                                        \
-    {                                                                                              \
-        NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT                                               \
-    }
-static const struct nft_set services = {.name = "services", .key = KEY, .data = {NFT_TYPE_MARK}};
-static const struct nft_set unserved = {.name = "unserved", .key = KEY, .data = {NFT_TYPE_MARK}};
+// The maps that cluster (and external) addresses and those that NodePorts are looked up in.
+struct face {
+    struct nft_set services, unserved, backends, affinity;
+    unsigned slots; // of the key; the index of a backend comes after it
+    bool node_port;
+};
+#define AFFINITY_FLAGS                                                                             \
+    .data = {NFT_TYPE_IPV4, NFT_TYPE_PORT}, .flags = NFT_SET_TIMEOUT | NFT_SET_EVAL,               \
+    .timeout_ms = 10800u * 1000
+#define ADDRESS_KEY NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT
+#define NODE_KEY    NFT_TYPE_PROTO, NFT_TYPE_PORT
+static const struct face address_face = {
+    .slots = 3,
+    .services = {.name = "services", .key = {ADDRESS_KEY}, .data = {NFT_TYPE_MARK}},
+    .unserved = {.name = "unserved", .key = {ADDRESS_KEY}, .data = {NFT_TYPE_MARK}},
+    .backends = {.name = "backends",
+                 .key = {ADDRESS_KEY, NFT_TYPE_MARK},
+                 .data = {NFT_TYPE_IPV4, NFT_TYPE_PORT}},
+    .affinity = {.name = "affinity", .key = {NFT_TYPE_IPV4, ADDRESS_KEY}, AFFINITY_FLAGS},
+};
+static const struct face node_face = {
+    .slots = 2,
+    .node_port = true,
+    .services = {.name = "node-services", .key = {NODE_KEY}, .data = {NFT_TYPE_MARK}},
+    .unserved = {.name = "node-unserved", .key = {NODE_KEY}, .data = {NFT_TYPE_MARK}},
+    .backends = {.name = "node-backends",
+                 .key = {NODE_KEY, NFT_TYPE_MARK},
+                 .data = {NFT_TYPE_IPV4, NFT_TYPE_PORT}},
+    .affinity = {.name = "node-affinity", .key = {NFT_TYPE_IPV4, NODE_KEY}, AFFINITY_FLAGS},
+};
 static const struct nft_set shapes = {
     .name = "shapes", .key = {NFT_TYPE_MARK}, .data = {NFT_TYPE_VERDICT}};
 static const struct nft_set refusals = {
     .name = "refusals", .key = {NFT_TYPE_MARK}, .data = {NFT_TYPE_VERDICT}};
 enum { REFUSAL_REFUSE = 1, REFUSAL_DROP = 2 };
-static const struct nft_set backends = {
-    .name = "backends",
-    .key = {NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT, NFT_TYPE_MARK},
-    .data = {NFT_TYPE_IPV4, NFT_TYPE_PORT}};
 static const struct nft_set hairpins = {.name = "hairpins", .key = {NFT_TYPE_IPV4, NFT_TYPE_IPV4}};
-static const struct nft_set affinity = {
-    .name = "affinity",
-    .key = {NFT_TYPE_IPV4, NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT},
-    .data = {NFT_TYPE_IPV4, NFT_TYPE_PORT},
-    .flags = NFT_SET_TIMEOUT | NFT_SET_EVAL,
-    .timeout_ms = 10800u * 1000};
+static const struct nft_set cluster_ips = {.name = "cluster-ips", .key = {NFT_TYPE_IPV4}};
+
+static const struct face *face_of(const struct frontend *f)
+{
+    return f->address ? &address_face : &node_face;
+}
+
+struct stale {
+    const struct nft_set *affinity;
+    struct nft_element entry;
+};
 
 struct proxy_rules {
     const char *table;
     uint32_t network; // pods; host order
     unsigned prefix;
     struct netlink socket;
-    struct nft_batch *batch;   // open one
-    struct map chains;         // names in the kernel or in the open batch -> number of the shape
-    struct map hairpins;       // backend address (4 bytes) -> number of frontends with it
-    struct nft_element *stale; // affinity entries to forget after the commit
+    struct nft_batch *batch; // open one
+    struct map chains;       // names in the kernel or in the open batch -> number of the shape
+    struct map hairpins;     // backend address (4 bytes) -> number of frontends with it
+    struct map cluster_ips;  // address (4 bytes) -> number of frontends with it
+    struct stale *stale;     // affinity entries to forget after the commit
     size_t nstale;
     struct map udp; // changed UDP frontends (struct udp_key) -> struct udp_change
 };
 
 // --- fixed part ---
 
-static void load_key(struct nft_batch *b, bool any_address)
+static void load_key(struct nft_batch *b, const struct face *face, unsigned reg)
 {
-    if (any_address)
-        nft_load(b, REG_KEY, 0);
-    else
-        nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_DESTINATION, 4, REG_KEY);
-    nft_meta(b, NFT_META_L4PROTO, REG_KEY + 1);
-    nft_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DESTINATION_PORT, 2, REG_KEY + 2);
+    if (!face->node_port)
+        nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_DESTINATION, 4, reg++);
+    nft_meta(b, NFT_META_L4PROTO, reg++);
+    nft_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DESTINATION_PORT, 2, reg);
 }
 
 // An address of this machine but loopback's: from there the kernel routes nothing to a pod.
@@ -116,18 +143,49 @@ static void match_new(struct nft_batch *b)
     nft_compare(b, REG_WORK, NFT_CMP_NEQ, &zero, sizeof zero);
 }
 
-// numbers, then verdicts.
-static void look_up(struct nft_batch *b, const char *chain, const struct nft_set *numbers,
-                    const struct nft_set *verdicts, bool any_address, bool new_only)
+// Debian's nft aborts when what a map gave is used as a key: it has no length for it. Through the
+// mark, which has one, the number is the same and can be shown; the mark itself is put back.
+static void name_for_nft(struct nft_batch *b, unsigned reg)
+{
+    nft_meta(b, NFT_META_MARK, REG_SAVED);
+    nft_meta_set(b, NFT_META_MARK, reg);
+    nft_meta(b, NFT_META_MARK, reg);
+    nft_meta_set(b, NFT_META_MARK, REG_SAVED);
+}
+
+static void look_up_service(struct nft_batch *b, const char *chain, const struct face *face)
 {
     nft_rule_begin(b, chain);
-    if (new_only)
-        match_new(b);
-    if (any_address)
+    if (face->node_port)
         match_local(b);
-    load_key(b, any_address);
-    nft_lookup(b, numbers->name, REG_KEY, REG_WORK, true, false);
-    nft_lookup(b, verdicts->name, REG_WORK, -1, true, false);
+    load_key(b, face, REG_KEY);
+    nft_lookup(b, face->services.name, REG_KEY, REG_WORK, true, false);
+    name_for_nft(b, REG_WORK);
+    nft_lookup(b, shapes.name, REG_WORK, -1, true, false);
+    nft_rule_end(b);
+}
+
+static void look_up_refusal(struct nft_batch *b, const char *chain, const struct face *face)
+{
+    nft_rule_begin(b, chain);
+    match_new(b);
+    if (face->node_port)
+        match_local(b);
+    load_key(b, face, REG_KEY);
+    nft_lookup(b, face->unserved.name, REG_KEY, REG_WORK, true, false);
+    name_for_nft(b, REG_WORK);
+    nft_lookup(b, refusals.name, REG_WORK, -1, true, false);
+    nft_rule_end(b);
+}
+
+// What was not led elsewhere until here asks for a port that the Service does not have.
+static void refuse_other_ports(struct nft_batch *b, const char *chain)
+{
+    nft_rule_begin(b, chain);
+    match_new(b);
+    nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_DESTINATION, 4, REG_KEY);
+    nft_lookup(b, cluster_ips.name, REG_KEY, -1, false, false);
+    nft_verdict(b, NFT_GO_GOTO, "refuse");
     nft_rule_end(b);
 }
 
@@ -186,22 +244,36 @@ static void fixed_part(struct nft_batch *b)
     nft_table_add(b);
     nft_table_delete(b);
     nft_table_add(b);
-    const struct nft_set *const sets[] = {&services, &shapes,   &backends, &unserved,
-                                          &refusals, &hairpins, &affinity};
+    const struct nft_set *const sets[] = {
+        &address_face.services,
+        &address_face.unserved,
+        &address_face.backends,
+        &address_face.affinity,
+        &node_face.services,
+        &node_face.unserved,
+        &node_face.backends,
+        &node_face.affinity,
+        &shapes,
+        &refusals,
+        &hairpins,
+        &cluster_ips,
+    };
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         nft_set_add(b, sets[i]);
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
         nft_chain_add(b, chains[i].name, chains[i].type, chains[i].hook, chains[i].priority);
     refuse_chain(b);
-    look_up(b, "prerouting", &services, &shapes, false, false);
-    look_up(b, "prerouting", &services, &shapes, true, false);
-    look_up(b, "output", &services, &shapes, false, false);
-    look_up(b, "output", &services, &shapes, true, false);
+    look_up_service(b, "prerouting", &address_face);
+    look_up_service(b, "prerouting", &node_face);
+    look_up_service(b, "output", &address_face);
+    look_up_service(b, "output", &node_face);
     postrouting_rules(b);
-    look_up(b, "filter-input", &unserved, &refusals, true, true);
-    look_up(b, "filter-forward", &unserved, &refusals, false, true);
-    look_up(b, "filter-output", &unserved, &refusals, false, true);
-    look_up(b, "filter-output", &unserved, &refusals, true, true);
+    look_up_refusal(b, "filter-input", &node_face);
+    look_up_refusal(b, "filter-forward", &address_face);
+    refuse_other_ports(b, "filter-forward");
+    look_up_refusal(b, "filter-output", &address_face);
+    look_up_refusal(b, "filter-output", &node_face);
+    refuse_other_ports(b, "filter-output");
 }
 
 // --- chains by shape ---
@@ -233,24 +305,32 @@ static void mark_rule(struct proxy_rules *r, const char *chain, bool node_port)
     nft_rule_end(b);
 }
 
-static void load_affinity_key(struct nft_batch *b, bool node_port)
+// The same for a backend that is to be remembered: address and port come from one lookup, of which
+// nft sees the first register only. What is loaded here gives it something to show for the second;
+// the lookup then overwrites it.
+static void name_port_for_nft(struct nft_batch *b)
 {
-    nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_SOURCE, 4, REG_AFFINITY);
-    if (node_port)
-        nft_load(b, REG_AFFINITY + 1, 0);
-    else
-        nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_DESTINATION, 4, REG_AFFINITY + 1);
-    nft_meta(b, NFT_META_L4PROTO, REG_AFFINITY + 2);
-    nft_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DESTINATION_PORT, 2, REG_AFFINITY + 3);
+    nft_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, OFFSET_DESTINATION_PORT, 2, REG_BACKEND + 1);
 }
 
-static void dnat_rule(struct nft_batch *b, const char *chain, bool node_port, size_t n,
+static void load_affinity_key(struct nft_batch *b, const struct face *face)
+{
+    nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, OFFSET_SOURCE, 4, REG_AFFINITY);
+    load_key(b, face, REG_AFFINITY + 1);
+}
+
+static void choose_backend(struct nft_batch *b, const struct face *face, size_t n, uint32_t first)
+{
+    load_key(b, face, REG_KEY);
+    nft_random(b, REG_KEY + face->slots, (uint32_t)n, first);
+    nft_lookup(b, face->backends.name, REG_KEY, REG_BACKEND, true, false);
+}
+
+static void dnat_rule(struct nft_batch *b, const char *chain, const struct face *face, size_t n,
                       uint32_t first)
 {
     nft_rule_begin(b, chain);
-    load_key(b, node_port);
-    nft_random(b, REG_INDEX, (uint32_t)n, first);
-    nft_lookup(b, backends.name, REG_KEY, REG_BACKEND, true, false);
+    choose_backend(b, face, n, first);
     nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
     nft_rule_end(b);
 }
@@ -261,16 +341,16 @@ static void inside_rules(struct proxy_rules *r, const char *chain, const struct 
 {
     struct nft_batch *b = r->batch;
     const uint32_t local = RTN_LOCAL;
-    bool node_port = f->address == 0;
+    const struct face *face = face_of(f);
     char name[32];
-    snprintf(name, sizeof name, "%si%zu", node_port ? "z" : "", f->ninside);
+    snprintf(name, sizeof name, "%si%zu", face->node_port ? "z" : "", f->ninside);
     if (!map_has(&r->chains, str_of(name))) {
         map_set(&r->chains, str_of(name), (void *)(r->chains.n + 1));
         nft_chain_add(b, name, NULL, 0, 0);
         nft_rule_begin(b, name);
         set_mark(b);
         nft_rule_end(b);
-        dnat_rule(b, name, node_port, f->ninside, INSIDE);
+        dnat_rule(b, name, face, f->ninside, INSIDE);
     }
     nft_rule_begin(b, chain);
     match_pods(r, NFT_CMP_EQ);
@@ -286,31 +366,33 @@ static void inside_rules(struct proxy_rules *r, const char *chain, const struct 
 static void make_chain(struct proxy_rules *r, const char *name, const struct frontend *f)
 {
     struct nft_batch *b = r->batch;
-    bool node_port = f->address == 0;
+    const struct face *face = face_of(f);
     uint64_t timeout_ms = f->affinity_seconds * 1000ull;
     nft_chain_add(b, name, NULL, 0, 0);
     if (!(f->flags & FRONTEND_LOCAL))
-        mark_rule(r, name, node_port);
+        mark_rule(r, name, face->node_port);
     if (f->ninside > 0)
         inside_rules(r, name, f);
     if (f->nbackends == 0)
         return;
     if (!timeout_ms) {
-        dnat_rule(b, name, node_port, f->nbackends, 0);
+        dnat_rule(b, name, face, f->nbackends, 0);
         return;
     }
     nft_rule_begin(b, name);
-    load_affinity_key(b, node_port);
-    nft_lookup(b, affinity.name, REG_AFFINITY, REG_BACKEND, true, false);
-    nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
+    load_affinity_key(b, face);
+    name_port_for_nft(b);
+    nft_lookup(b, face->affinity.name, REG_AFFINITY, REG_BACKEND, true, false);
+    name_for_nft(b, REG_BACKEND);
+    nft_remember(b, face->affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
     nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
     nft_rule_end(b);
     nft_rule_begin(b, name);
-    load_key(b, node_port);
-    nft_random(b, REG_INDEX, (uint32_t)f->nbackends, 0);
-    nft_lookup(b, backends.name, REG_KEY, REG_BACKEND, true, false);
-    load_affinity_key(b, node_port);
-    nft_remember(b, affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
+    name_port_for_nft(b);
+    choose_backend(b, face, f->nbackends, 0);
+    name_for_nft(b, REG_BACKEND);
+    load_affinity_key(b, face);
+    nft_remember(b, face->affinity.name, REG_AFFINITY, REG_BACKEND, timeout_ms);
     nft_dnat(b, REG_BACKEND, REG_BACKEND + 1);
     nft_rule_end(b);
 }
@@ -340,56 +422,66 @@ static uint32_t shape_of(struct proxy_rules *r, const struct frontend *f)
 
 static struct nft_element key_of(const struct frontend *f)
 {
-    struct nft_element e = {.key = {f->address, 0, htons(f->port)}};
-    memcpy(&e.key[1], &f->protocol, 1); // slots hold short values at their front
+    struct nft_element e = {0};
+    unsigned slot = 0;
+    if (f->address)
+        e.key[slot++] = f->address;
+    memcpy(&e.key[slot++], &f->protocol, 1); // slots hold short values at their front
+    e.key[slot] = htons(f->port);
     return e;
 }
 
-static void count_hairpin(struct proxy_rules *r, uint32_t address, int change)
+// An address is in the set as long as any frontend has it.
+static void count_address(struct proxy_rules *r, struct map *counts, const struct nft_set *set,
+                          uint32_t address, int change)
 {
     struct str key = str_n(&address, sizeof address);
-    intptr_t n = (intptr_t)map_get(&r->hairpins, key), next = n + change;
-    const struct nft_element e = {.key = {address, address}};
+    intptr_t n = (intptr_t)map_get(counts, key), next = n + change;
+    const struct nft_element e = {.key = {address, address}}; // as many slots as the set has
     if (next > 0)
-        map_set(&r->hairpins, key, (void *)next);
+        map_set(counts, key, (void *)next);
     else
-        map_del(&r->hairpins, key);
+        map_del(counts, key);
     if (n == 0 && next > 0)
-        nft_element_add(r->batch, &hairpins, &e);
+        nft_element_add(r->batch, set, &e);
     if (n > 0 && next == 0)
-        nft_element_delete(r->batch, &hairpins, &e);
+        nft_element_delete(r->batch, set, &e);
 }
 
 typedef void element_fn(struct nft_batch *b, const struct nft_set *s, const struct nft_element *e);
 
-static void put_backends(struct proxy_rules *r, element_fn *change, int count, struct nft_element e,
-                         const struct backend *list, size_t n, uint32_t first)
+static void put_backends(struct proxy_rules *r, const struct face *face, element_fn *change,
+                         int count, struct nft_element e, const struct backend *list, size_t n,
+                         uint32_t first)
 {
     for (size_t i = 0; i < n; i++) {
-        e.key[3] = first + (uint32_t)i; // numgen's number is in host order
+        e.key[face->slots] = first + (uint32_t)i; // numgen's number is in host order
         e.data[0] = list[i].address;
         e.data[1] = htons(list[i].port);
-        change(r->batch, &backends, &e);
-        count_hairpin(r, list[i].address, count);
+        change(r->batch, &face->backends, &e);
+        count_address(r, &r->hairpins, &hairpins, list[i].address, count);
     }
 }
 
 static void put_frontend(struct proxy_rules *r, const struct frontend *f, bool add)
 {
     element_fn *change = add ? nft_element_add : nft_element_delete;
+    const struct face *face = face_of(f);
     int count = add ? 1 : -1;
     struct nft_element e = key_of(f);
+    if (f->flags & FRONTEND_CLUSTER)
+        count_address(r, &r->cluster_ips, &cluster_ips, f->address, count);
     if (f->nbackends == 0) {
         e.data[0] = f->flags & FRONTEND_DROP ? REFUSAL_DROP : REFUSAL_REFUSE;
-        change(r->batch, &unserved, &e);
+        change(r->batch, &face->unserved, &e);
     }
     if (f->nbackends + f->ninside == 0)
         return;
     if (add)
         e.data[0] = shape_of(r, f);
-    change(r->batch, &services, &e);
-    put_backends(r, change, count, e, f->backends, f->nbackends, 0);
-    put_backends(r, change, count, e, f->inside, f->ninside, INSIDE);
+    change(r->batch, &face->services, &e);
+    put_backends(r, face, change, count, e, f->backends, f->nbackends, 0);
+    put_backends(r, face, change, count, e, f->inside, f->ninside, INSIDE);
 }
 
 int frontend_cmp(const struct frontend *a, const struct frontend *b)
@@ -429,7 +521,8 @@ static void note_stale(void *ctx, const struct nft_element *e)
 {
     struct stale_search *s = ctx;
     const struct nft_element key = key_of(s->from);
-    if (memcmp(&e->key[1], key.key, 3 * sizeof *key.key) != 0)
+    const struct face *face = face_of(s->from);
+    if (memcmp(&e->key[1], key.key, face->slots * sizeof *key.key) != 0)
         return;
     for (size_t i = 0; s->to && i < s->to->nbackends; i++)
         if (s->to->backends[i].address == e->data[0] &&
@@ -437,7 +530,7 @@ static void note_stale(void *ctx, const struct nft_element *e)
             return;
     struct proxy_rules *r = s->r;
     r->stale = mem_realloc(r->stale, (r->nstale + 1) * sizeof *r->stale);
-    r->stale[r->nstale++] = *e;
+    r->stale[r->nstale++] = (struct stale){&face->affinity, *e};
 }
 
 // In transactions of their own: an entry may expire meanwhile, and then there is nothing to delete.
@@ -445,7 +538,7 @@ static void forget_stale(struct proxy_rules *r)
 {
     for (size_t i = 0; i < r->nstale; i++) {
         struct nft_batch *b = nft_begin(r->table);
-        nft_element_delete(b, &affinity, &r->stale[i]);
+        nft_element_delete(b, r->stale[i].affinity, &r->stale[i].entry);
         nft_commit(&r->socket, b, NULL);
     }
     free(TAKE_PTR(r->stale));
@@ -526,7 +619,7 @@ void proxy_rules_replace(struct proxy_rules *r, const struct frontend *from, siz
         struct stale_search search = {r, &from[i], stays ? &to[j] : NULL};
         note_udp(r, &from[i], search.to);
         if (from[i].affinity_seconds)
-            nft_set_each(&r->socket, r->table, &affinity, note_stale, &search);
+            nft_set_each(&r->socket, r->table, &face_of(&from[i])->affinity, note_stale, &search);
     }
     for (size_t i = 0, j = 0; i < nto; i++) {
         while (j < nfrom && frontend_cmp(&from[j], &to[i]) < 0)
@@ -564,6 +657,7 @@ void proxy_rules_free(struct proxy_rules *r)
     netlink_close(&r->socket);
     map_done(&r->chains);
     map_done(&r->hairpins);
+    map_done(&r->cluster_ips);
     drop_udp_notes(r);
     free(r->stale);
     free(r);
@@ -577,7 +671,8 @@ void proxy_rules_begin(struct proxy_rules *r, bool whole)
         return;
     map_done(&r->chains);
     map_done(&r->hairpins);
-    r->chains = r->hairpins = MAP_INIT;
+    map_done(&r->cluster_ips);
+    r->chains = r->hairpins = r->cluster_ips = MAP_INIT;
     fixed_part(r->batch);
 }
 

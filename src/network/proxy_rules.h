@@ -16,6 +16,8 @@ enum frontend_flags {
     FRONTEND_LOCAL = 1, // traffic keeps its source address (a Local traffic policy)
     // No backends: drop silently instead of refusing (Local without local backends).
     FRONTEND_DROP = 2,
+    // The address is a Service's alone: its other ports are refused at once.
+    FRONTEND_CLUSTER = 4,
 };
 
 struct frontend {

@@ -100,6 +100,25 @@ static void spread(struct test *t, const struct netns *from, const char *ip, uns
     if (!(t))                                                                                      \
     skip()
 
+static void count_element(void *ctx, const struct nft_element *e)
+{
+    (void)e;
+    ++*(int *)ctx;
+}
+
+static int elements(const char *set)
+{
+    static const enum nft_type key[4] = {NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT};
+    struct nft_set s = {.name = set};
+    memcpy(s.key, key, sizeof key);
+    struct netlink n;
+    int count = 0;
+    must(netlink_open(&n, NETLINK_NETFILTER, NULL, e));
+    assert_int_equal(nft_set_each(&n, TABLE, &s, count_element, &count), 0);
+    netlink_close(&n);
+    return count;
+}
+
 static void test_cluster_address(void **state)
 {
     struct test *t = *state;
@@ -242,6 +261,83 @@ static void test_no_endpoints_refuses(void **state)
     install(t, NULL);
 }
 
+// Case conformance-first-run: a port of a Service's address that has no rule.
+static void test_other_ports_are_refused(void **state)
+{
+    struct test *t = *state;
+    NEEDS_ROOT(t);
+    const struct netns *clients[] = {&t->m->node, &t->pods[0].ns, &t->m->outside};
+    struct frontend f = cluster(t, 2);
+    f.flags = FRONTEND_CLUSTER;
+    install(t, &f);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(connect_to(clients[i], CLUSTER_IP, 81, WAIT_MS), -ECONNREFUSED);
+        assert_int_equal(udp_refusal(clients[i], CLUSTER_IP, 80), ECONNREFUSED);
+        int counts[2];
+        spread(t, clients[i], CLUSTER_IP, 80, 2, counts, NULL);
+    }
+    assert_int_equal(elements("cluster-ips"), 1);
+    install(t, NULL);
+    assert_int_equal(elements("cluster-ips"), 0);
+}
+
+// Runs nft in the node's namespace, where this process is; its output, or a failed test.
+static char *nft_list(void)
+{
+    FILE *out = popen("nft list table ip " TABLE " 2>&1", "r");
+    static char text[1 << 16];
+    assert_non_null(out);
+    size_t n = fread(text, 1, sizeof text - 1, out);
+    text[n] = 0;
+    int status = pclose(out);
+    if (status != 0)
+        fail_msg("nft ended with %d: %s", status, text);
+    return text;
+}
+
+// Debian's nft aborts on a key with a constant in it: every kind of rule must be one it can show.
+static void test_nft_lists_the_table(void **state)
+{
+    struct test *t = *state;
+    NEEDS_ROOT(t);
+    if (access("/usr/sbin/nft", X_OK) < 0)
+        skip();
+    struct frontend list[8];
+    size_t n = 0;
+    for (int i = 0; i < 4; i++) {
+        struct frontend f = cluster(t, 2), g = node_port(t, 2);
+        f.port = g.port = (uint16_t)(100 + i);
+        f.affinity_seconds = g.affinity_seconds = i == 1 ? 600 : 0;
+        f.flags = FRONTEND_CLUSTER;
+        g.flags = i == 2 ? FRONTEND_LOCAL : 0;
+        if (i == 2) {
+            g.inside = t->backends;
+            g.ninside = 2;
+        }
+        if (i == 3)
+            f.nbackends = g.nbackends = 0;
+        list[n++] = f;
+        list[n++] = g;
+    }
+    for (size_t i = 0; i < n; i++) {
+        proxy_rules_begin(t->rules, false);
+        proxy_rules_replace(t->rules, NULL, 0, &list[i], 1);
+        must(proxy_rules_commit(t->rules, e));
+    }
+    const char *text = nft_list();
+    static const char *const shown[] = {"map node-services {", "10.96.0.5 . tcp . 100", "tcp . 103",
+                                        "set cluster-ips {",   "chain zl2i2",           "numgen"};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        if (!strstr(text, shown[i]))
+            fail_msg("nft does not show \"%s\":\n%s", shown[i], text);
+    }
+    for (size_t i = 0; i < n; i++) {
+        proxy_rules_begin(t->rules, false);
+        proxy_rules_replace(t->rules, &list[i], 1, NULL, 0);
+        must(proxy_rules_commit(t->rules, e));
+    }
+}
+
 static void test_affinity(void **state)
 {
     struct test *t = *state;
@@ -338,25 +434,6 @@ static void test_connections_outlive_the_rules(void **state)
     close(server);
 }
 
-static void count_element(void *ctx, const struct nft_element *e)
-{
-    (void)e;
-    ++*(int *)ctx;
-}
-
-static int elements(const char *set)
-{
-    static const enum nft_type key[4] = {NFT_TYPE_IPV4, NFT_TYPE_PROTO, NFT_TYPE_PORT};
-    struct nft_set s = {.name = set};
-    memcpy(s.key, key, sizeof key);
-    struct netlink n;
-    int count = 0;
-    must(netlink_open(&n, NETLINK_NETFILTER, NULL, e));
-    assert_int_equal(nft_set_each(&n, TABLE, &s, count_element, &count), 0);
-    netlink_close(&n);
-    return count;
-}
-
 static void test_a_refused_batch_changes_nothing(void **state)
 {
     struct test *t = *state;
@@ -423,6 +500,8 @@ int main(void)
         cmocka_unit_test(test_node_port),
         cmocka_unit_test(test_local_policy_keeps_the_client),
         cmocka_unit_test(test_no_endpoints_refuses),
+        cmocka_unit_test(test_other_ports_are_refused),
+        cmocka_unit_test(test_nft_lists_the_table),
         cmocka_unit_test(test_affinity),
         cmocka_unit_test(test_udp_flows_follow_the_endpoints),
         cmocka_unit_test(test_connections_outlive_the_rules),

@@ -95,6 +95,21 @@ static void read_set(const char *name, struct lines *ret)
     qsort(ret->list, ret->n, sizeof *ret->list, compare_lines);
 }
 
+// Adds a set of NodePorts, whose keys have no address, as if they had 0.0.0.0.
+static void add_node_set(const char *name, struct lines *to)
+{
+    struct lines node;
+    read_set(name, &node);
+    for (size_t i = 0; i < node.n; i++) {
+        struct line l = node.list[i];
+        memmove(&l.key.key[1], l.key.key, 3 * sizeof *l.key.key);
+        l.key.key[0] = 0;
+        assert_true(to->n < 64);
+        to->list[to->n++] = l;
+    }
+    qsort(to->list, to->n, sizeof *to->list, compare_lines);
+}
+
 // Puts the chains of a number's verdict in the place of numbers.
 static void name_chains(struct lines *numbers, const char *verdicts)
 {
@@ -123,6 +138,9 @@ static const char *kernel(struct test *t)
     read_set("services", &services);
     read_set("unserved", &unserved);
     read_set("backends", &backends);
+    add_node_set("node-services", &services);
+    add_node_set("node-unserved", &unserved);
+    add_node_set("node-backends", &backends);
     name_chains(&services, "shapes");
     name_chains(&unserved, "refusals");
     buf_reset(&t->text);
