@@ -5,6 +5,7 @@
 #include "apiserver/http.h"
 #include "apiserver/http_documents.h"
 #include "apiserver/http_places.h"
+#include "apiserver/metrics.h"
 #include "apiserver/proxy.h"
 #include "apiserver/ranges.h"
 
@@ -41,6 +42,7 @@ int apiserver_new(const struct apiserver_options *opt, struct apiserver **ret, s
     s->env = opt->env;
     s->store = opt->store;
     s->started = env_now(opt->env);
+    metrics_init(s);
     copy_options(s, opt);
     int r = open_keys(s, e);
     if (r >= 0)
@@ -70,6 +72,7 @@ void apiserver_free(struct apiserver *s)
 {
     if (!s)
         return;
+    metrics_done(s);
     // The cache first: its listeners (roles, ranges) must hear nothing more.
     cache_stop(s->cache);
     if (s->authn)

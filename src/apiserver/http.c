@@ -14,6 +14,7 @@
 // The context of a request lives on the heap and not in the exchange's arena: the client may hang
 // up while the store has the call, and then the call must still come to its end.
 #include "apiserver/http_private.h"
+#include "apiserver/metrics.h"
 #include "apiserver/status.h"
 #include "base/log.h"
 
@@ -89,7 +90,6 @@ void reply_value(struct http_ctx *c, int status, const struct value *v, const st
 
 void reply_error(struct http_ctx *c, const struct err *e)
 {
-    atomic_fetch_add_explicit(&c->server->errors_total, 1, memory_order_relaxed);
     reply_value(c, err_http(e->reason), status_of(&c->arena, e),
                 type_by_name(STR("meta.v1.Status")));
 }
@@ -108,6 +108,9 @@ void http_ctx_free(struct http_ctx *c)
 static void ctx_closed(struct http_life *l)
 {
     struct http_ctx *c = container_of(l, struct http_ctx, life);
+    metrics_request(c->server,
+                    c->route.what == ROUTE_RESOURCE ? c->call.request.verb : (enum verb_bit)0,
+                    http_status(c->x), env_mono(c->server->env) - c->began);
     c->x = NULL;
     if (!c->running)
         http_ctx_free(c);
@@ -277,10 +280,10 @@ static void on_exchange(void *ctx, struct http_exchange *x)
 {
     struct apiserver *s = ctx;
     struct http_ctx *c = mem_zalloc(sizeof *c);
-    atomic_fetch_add_explicit(&s->requests_total, 1, memory_order_relaxed);
     c->life.closed = ctx_closed;
     c->server = s;
     c->x = x;
+    c->began = env_mono(s->env);
     c->loop = http_loop(x);
     c->woken.fn = on_woken;
     api_call_init(&c->call);

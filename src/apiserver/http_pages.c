@@ -187,36 +187,8 @@ static void health(struct http_ctx *c)
 
 static void metrics(struct http_ctx *c)
 {
-    struct apiserver *s = c->server;
-    static const struct {
-        const char *name, *type, *help;
-    } rows[] = {
-        {"apiserver_requests_total", "counter", "Requests received over HTTP."},
-        {"apiserver_request_errors_total", "counter", "Requests answered with an error."},
-        {"apiserver_current_inflight_requests", "gauge", "Requests being worked on."},
-        {"apiserver_longrunning_watches", "gauge", "Watches open, from within and without."},
-        {"apiserver_storage_revision", "gauge", "The store's revision as the cache knows it."},
-    };
-    const unsigned long long values[] = {
-        atomic_load(&s->requests_total), atomic_load(&s->errors_total), places_taken(s->places),
-        atomic_load(&s->active_watches), cache_revision(s->cache),
-    };
     _cleanup_buf_ struct buf b = BUF_INIT;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        buf_printf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", rows[i].name, rows[i].help,
-                   rows[i].name, rows[i].type, rows[i].name, values[i]);
-    buf_puts(&b, "# HELP apiserver_storage_objects Objects stored, by resource.\n"
-                 "# TYPE apiserver_storage_objects gauge\n");
-    for (size_t i = 0; i < kind_count(); i++) {
-        const struct kind *k = kind_at(i);
-        if ((k->flags & KIND_VIRTUAL) || (k->storage && k->storage != k))
-            continue;
-        struct cache_snapshot snap;
-        cache_snapshot(s->cache, k, &snap);
-        buf_printf(&b, "apiserver_storage_objects{resource=\"%.*s\"} %zu\n",
-                   STR_ARG(kind_qualified_resource(&c->arena, k)), cache_count(&snap, STR_NULL));
-        cache_snapshot_done(&snap);
-    }
+    metric_write(&b);
     reply_text(c->x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b), c->audit_id);
 }
 

@@ -28,6 +28,7 @@ struct http_ctx {
     struct http_life life;
     struct apiserver *server;
     struct http_exchange *x; // NULL: closed
+    uint64_t began;          // monotonic
     struct loop *loop;
     struct arena arena; // the request's strings: they outlive the exchange
     struct route route;

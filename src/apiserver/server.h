@@ -4,6 +4,7 @@
 #include "apiserver/apiserver.h"
 #include "apiserver/auth.h"
 #include "apiserver/cache.h"
+#include "base/metric.h"
 
 struct ranges; // ranges.h: Service addresses and node ports
 struct expiry;
@@ -30,9 +31,8 @@ struct apiserver {
     atomic_bool store_failed;    // it takes no more writes: /readyz and /healthz say so
     struct places *places;       // http_places.h
     struct documents *documents; // http_documents.h
-    // Bounds on what runs at a time (http.c) and what /metrics tells.
     atomic_uint active_watches;
-    atomic_ullong requests_total, errors_total;
+    struct metric_table metrics; // metrics.h
 };
 
 // ---- an operation: a call on its way through a path of steps

@@ -22,14 +22,25 @@
 #include "client/queue.h"
 #include "base/env.h"
 #include "base/err.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/metric.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include "client/hook.h"
 
 #define BACKOFF_FIRST (5 * NS_PER_MS)
 #define BACKOFF_MAX   (1000 * NS_PER_S)
+
+// For each queue, by its name; client-go's names.
+enum { DEPTH, ADDS, RETRIES, DURATION };
+static const struct metric rows[] = {
+    [DEPTH] = {"workqueue_depth", "Keys that are ready and wait for a worker.", METRIC_GAUGE},
+    [ADDS] = {"workqueue_adds_total", "Keys that became ready.", METRIC_COUNTER},
+    [RETRIES] = {"workqueue_retries_total", "Runs that failed and come again.", METRIC_COUNTER},
+    [DURATION] = {"workqueue_work_duration_seconds", "Time of one run.", METRIC_HISTOGRAM},
+};
 
 struct item {
     struct item *next; // in the list of ready keys
@@ -69,6 +80,7 @@ struct work_queue {
 
     struct hook *rearm;
     struct loop_timer timer; // the loop's
+    struct metric_table metrics;
 };
 
 static struct str item_key(const struct item *i)
@@ -174,6 +186,8 @@ static void push(struct work_queue *q, struct item *i)
     *q->last = i;
     q->last = &i->next;
     q->ready++;
+    metric_set(&q->metrics, DEPTH, 0, q->ready);
+    metric_add(&q->metrics, ADDS, 0, 1);
 }
 
 static void item_make_dirty(struct work_queue *q, struct item *i)
@@ -254,15 +268,18 @@ static void work_one(struct executor_task *t)
         if (!q->first)
             q->last = &q->first;
         q->ready--;
+        metric_set(&q->metrics, DEPTH, 0, q->ready);
         i->dirty = false;
         i->processing = true;
         pthread_mutex_unlock(&q->lock);
 
-        uint64_t after = 0;
+        uint64_t after = 0, began = env_mono(q->env);
         _cleanup_err_ struct err e = ERR_INIT;
         enum reconcile_result r = q->fn(q->ctx, &w->arena, item_key(i), &after, &e);
         arena_reset(&w->arena);
+        metric_observe(&q->metrics, DURATION, 0, env_mono(q->env) - began);
         if (r == RECONCILE_RETRY) {
+            metric_add(&q->metrics, RETRIES, 0, 1);
             report(q, item_key(i), i->logged == e.reason + 1u, &e); // ours while processing
             i->logged = e.reason + 1u;
         }
@@ -318,6 +335,9 @@ struct work_queue *work_queue_new(struct executor *x, const char *name, unsigned
     q->timer.fn = on_timer;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->idle, NULL);
+    q->metrics =
+        (struct metric_table){.rows = rows, .n = ARRAY_LEN(rows), .label = "name", .value = name};
+    metric_register(&q->metrics);
     return q;
 }
 
@@ -336,6 +356,7 @@ void work_queue_free(struct work_queue *q)
     while (q->busy)
         pthread_cond_wait(&q->idle, &q->lock);
     pthread_mutex_unlock(&q->lock);
+    metric_unregister(&q->metrics);
     hook_free(q->rearm);
     if (loop_timer_armed(&q->timer))
         loop_timer_cancel(executor_loop(q->executor), &q->timer);

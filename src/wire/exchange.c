@@ -273,6 +273,7 @@ static bool try_gzip(struct http_exchange *x, int status, const struct http_head
         memcpy(with, headers, n * sizeof *with);
     with[n++] = (struct http_header){STR("content-encoding"), STR("gzip")};
     with[n++] = (struct http_header){STR("vary"), STR("Accept-Encoding")};
+    x->status = (uint16_t)status;
     x->ops->head(x, status, with, n, (int64_t)packed.n);
     if (!x->head_only)
         x->ops->data(x, buf_view(&packed));
@@ -291,6 +292,7 @@ static void respond(struct http_exchange *x, int status, const struct http_heade
     if (!may_answer(x))
         return;
     if (!try_gzip(x, status, headers, nheaders, body)) {
+        x->status = (uint16_t)status;
         x->ops->head(x, status, headers, nheaders, bodiless(status) ? 0 : (int64_t)body.n);
         if (body.n && !x->head_only && !bodiless(status)) {
             if (blob)
@@ -302,6 +304,11 @@ static void respond(struct http_exchange *x, int status, const struct http_heade
     x->ops->end(x);
     x->response = RESPONSE_DONE;
     conn_kick(x->conn);
+}
+
+int http_status(const struct http_exchange *x)
+{
+    return x->status;
 }
 
 void http_respond(struct http_exchange *x, int status, const struct http_header *headers,
@@ -336,6 +343,7 @@ void http_start(struct http_exchange *x, int status, const struct http_header *h
             str_to_u64(headers[i].value, &given) && given <= INT64_MAX)
             length = (int64_t)given;
     }
+    x->status = (uint16_t)status;
     x->ops->head(x, status, headers, nheaders, bodiless(status) ? 0 : length);
     x->response = RESPONSE_STREAM;
     if (bodiless(status))

@@ -82,6 +82,8 @@ void http_finish(struct http_exchange *x);
 // queue falls below `low` after having been asked for.
 size_t http_pending(struct http_exchange *x);
 void http_on_drain(struct http_exchange *x, size_t low, void (*fn)(struct http_exchange *x));
+// The status that was answered; 0: none yet.
+int http_status(const struct http_exchange *x);
 // Ends the exchange with an error as far as the protocol still allows (RST_STREAM, closed
 // connection).
 void http_abort(struct http_exchange *x);

@@ -52,8 +52,9 @@ struct http_exchange {
     struct http_routed *routed; // http_router.c
     // Answer.
     uint8_t response;
-    bool head_only; // HEAD: no body goes out
-    bool handled;   // the handler has seen it, so on_close is owed
+    uint16_t status; // 0: none yet
+    bool head_only;  // HEAD: no body goes out
+    bool handled;    // the handler has seen it, so on_close is owed
     bool aborted;
     bool stopping; // the server stops: end the stream once its queue is empty
     // Request body.

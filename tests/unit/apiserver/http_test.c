@@ -201,7 +201,14 @@ static void test_pages(void **state)
     assert_int_equal(GET(w, "/openapi/v3/apis/apps/v1"), 200);
     assert_int_equal(GET(w, "/openapi/v3/apis/none/v1"), 404);
     assert_int_equal(GET(w, "/metrics"), 200);
-    assert_true(str_find(w->answer.body, STR("apiserver_requests_total ")) >= 0);
+    static const char *const counted[] = {
+        "\napiserver_request_total{verb=\"page\",code=\"404\"} ",
+        "\napiserver_request_duration_seconds_count{verb=\"page\"} ",
+        "\napiserver_storage_objects{resource=\"configmaps\"} 0\n",
+        "\n# TYPE apiserver_longrunning_watches gauge\napiserver_longrunning_watches ",
+    };
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++)
+        assert_true(str_find(w->answer.body, str_of(counted[i])) >= 0);
     assert_int_equal(GET(w, "/"), 200);
 }
 

@@ -1,6 +1,8 @@
 // The executor and the work queue: client-go's rules, on virtual time where time matters and on
 // real threads where order matters.
 #include "base/buf.h"
+#include "base/guard.h"
+#include "base/metric.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include "client/queue.h"
@@ -118,6 +120,25 @@ static void test_backoff_ends_at_1000_seconds(void **state)
     run_for(s, 5 * 3600 * 1000);
     // 5 ms doubled 18 times passes 1000 s: 18 steps take 1311 s, then one each 1000 s.
     assert_in_range(s->calls, 34, 36);
+}
+
+static void test_is_counted(void **state)
+{
+    struct sim *s = *state;
+    _cleanup_buf_ struct buf before = BUF_INIT, after = BUF_INIT;
+    s->results[0] = RECONCILE_RETRY;
+    work_queue_add(s->queue, STR("a"));
+    work_queue_add(s->queue, STR("b"));
+    metric_write(&before);
+    assert_non_null(strstr(buf_cstr(&before), "\nworkqueue_depth{name=\"test\"} 2\n"));
+    run_for(s, 1000);
+    metric_write(&after);
+    static const char *const lines[] = {
+        "\nworkqueue_depth{name=\"test\"} 0\n", "\nworkqueue_adds_total{name=\"test\"} 3\n",
+        "\nworkqueue_retries_total{name=\"test\"} 1\n",
+        "\nworkqueue_work_duration_seconds_count{name=\"test\"} 3\n"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        assert_non_null(strstr(buf_cstr(&after), lines[i]));
 }
 
 static void test_after_and_earliest_wins(void **state)
@@ -302,6 +323,7 @@ int main(void)
         SIM(test_added_while_processing_runs_once_more),
         SIM(test_retry_backs_off_and_success_forgets),
         SIM(test_backoff_ends_at_1000_seconds),
+        SIM(test_is_counted),
         SIM(test_after_and_earliest_wins),
         SIM(test_reconcile_after_is_no_failure),
         SIM(test_forget_drops_the_delay),
