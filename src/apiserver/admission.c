@@ -30,73 +30,14 @@ static int namespace_lifecycle(struct op *op, struct err *e)
     return -403;
 }
 
-// ---- NodeRestriction: an agent touches its own node, its own pods and its own lease
-
-bool op_node(const struct op *op, struct str *ret_name)
-{
-    const struct identity *who = &op->call->identity;
-    struct str prefix = STR("system:node:");
-    if (!str_starts(who->user, prefix))
-        return false;
-    for (size_t i = 0; i < who->ngroups; i++)
-        if (str_eqc(who->groups[i], "system:nodes")) {
-            *ret_name = str_from(who->user, prefix.n);
-            return true;
-        }
-    return false;
-}
-
-static int node_restriction(struct op *op, struct err *e)
-{
-    struct str node;
-    if (!op_node(op, &node))
-        return 0;
-    if (op_is(op, "", "nodes") && !str_eq(op->name, node))
-        return api_forbidden(e, op->kind, op->name,
-                             "node \"%.*s\" is not allowed to modify node \"%.*s\"", STR_ARG(node),
-                             STR_ARG(op->name));
-    if (op_is(op, "", "nodes") && op->found && !op->request->subresource.n &&
-        !value_eq(value_at(op->old, "spec.taints"), value_at(op->new, "spec.taints")))
-        return api_forbidden(e, op->kind, op->name, "node \"%.*s\" is not allowed to modify taints",
-                             STR_ARG(node));
-    if (op_is(op, "coordination.k8s.io", "leases") && str_eqc(op->ns, "kube-node-lease") &&
-        !str_eq(op->name, node))
-        return api_forbidden(
-            e, op->kind, op->name,
-            "can only access node lease with the same name as the requesting node");
-    if (!op_is(op, "", "pods"))
-        return 0;
-    struct str on = value_str_at(op->found ? op->old : op->new, "spec.nodeName");
-    if (!str_eq(on, node))
-        return api_forbidden(e, op->kind, op->name,
-                             "node \"%.*s\" can only %s pods with spec.nodeName set to itself",
-                             STR_ARG(node), op->found ? "update" : "create");
-    if (op->creating && !value_at(op->new, "metadata.annotations"))
-        return api_forbidden(e, op->kind, op->name,
-                             "pod does not have \"kubernetes.io/config.mirror\" annotation, node "
-                             "\"%.*s\" can only create mirror pods",
-                             STR_ARG(node));
-    return 0;
-}
-
 int op_admit_delete(struct op *op, struct err *e)
 {
     static const char *const kept[] = {"default", "kube-system", "kube-public"};
     for (size_t i = 0; op_is(op, "", "namespaces") && i < sizeof kept / sizeof *kept; i++)
         if (str_eqc(op->name, kept[i]))
             return api_forbidden(e, op->kind, op->name, "this namespace may not be deleted");
-    struct str node;
-    if (!op_node(op, &node))
-        return OP_NEXT;
-    if (op_is(op, "", "nodes") && !str_eq(op->name, node))
-        return api_forbidden(e, op->kind, op->name,
-                             "node \"%.*s\" is not allowed to delete node \"%.*s\"", STR_ARG(node),
-                             STR_ARG(op->name));
-    if (op_is(op, "", "pods") && !str_eq(value_str_at(op->old, "spec.nodeName"), node))
-        return api_forbidden(e, op->kind, op->name,
-                             "node \"%.*s\" can only delete pods with spec.nodeName set to itself",
-                             STR_ARG(node));
-    return OP_NEXT;
+    int r = admit_node_delete(op, e);
+    return r < 0 ? r : OP_NEXT;
 }
 
 // ---- TaintNodesByCondition: a new node takes pods once it has shown itself ready
@@ -228,7 +169,7 @@ static const struct plugin {
     {"NamespaceLifecycle", namespace_lifecycle},
     {"LimitRanger", admit_limits},
     {"ServiceAccount", admit_service_account},
-    {"NodeRestriction", node_restriction},
+    {"NodeRestriction", admit_node},
     {"TaintNodesByCondition", taint_new_node},
     {"Priority", priority},
     {"DefaultTolerationSeconds", default_tolerations},

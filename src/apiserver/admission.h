@@ -4,3 +4,7 @@
 
 int admit_service_account(struct op *op, struct err *e); // admission_account.c
 int admit_limits(struct op *op, struct err *e);          // admission_limits.c
+// NodeRestriction (admission_node.c): what a node agent may write. For creations, updates and the
+// subresources that make something (op->data is their body); and for deletions.
+int admit_node(struct op *op, struct err *e);
+int admit_node_delete(struct op *op, struct err *e);

@@ -3,6 +3,7 @@
 // each container, exactly as the originals lay it out (names, paths, modes, 3607 seconds), because
 // clients and tests look there.
 #include "apiserver/admission.h"
+#include "apiserver/pod_references.h"
 
 #define MOUNT_PATH "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -88,10 +89,32 @@ static void mount_token(struct op *op)
     value_push(a, volumes, token_volume(a, name));
 }
 
-// A mirror pod describes what runs on a node already; it gets nothing and may refer to nothing.
-static bool is_mirror(const struct value *pod)
+static bool note_secret(void *ctx, const char *resource, struct str name)
 {
-    return value_getc(value_at(pod, "metadata.annotations"), "kubernetes.io/config.mirror");
+    (void)name;
+    *(bool *)ctx = !strcmp(resource, "secrets");
+    return !*(bool *)ctx;
+}
+
+// A mirror pod describes what runs on a node already; it gets nothing and may refer to nothing that
+// is secret.
+static int mirror_pod(struct op *op, struct err *e)
+{
+    bool secret = false;
+    if (value_str_at(op->new, "spec.serviceAccountName").n ||
+        value_str_at(op->new, "spec.serviceAccount").n)
+        return api_forbidden(e, op->kind, op->name,
+                             "a mirror pod may not reference service accounts");
+    pod_references(op->a, op->new, note_secret, &secret);
+    if (secret)
+        return api_forbidden(e, op->kind, op->name, "a mirror pod may not reference secrets");
+    value_each_item (value_at(op->new, "spec.volumes"), v)
+        value_each_item (value_at(v, "projected.sources"), source)
+            if (value_getc(source, "serviceAccountToken"))
+                return api_forbidden(
+                    e, op->kind, op->name,
+                    "a mirror pod may not use ServiceAccountToken volume projections");
+    return 0;
 }
 
 int admit_service_account(struct op *op, struct err *e)
@@ -100,12 +123,8 @@ int admit_service_account(struct op *op, struct err *e)
     if (!op->creating || op->request->subresource.n || !op_is(op, "", "pods"))
         return 0;
     struct str name = value_str_at(op->new, "spec.serviceAccountName");
-    if (is_mirror(op->new)) {
-        if (name.n)
-            return api_forbidden(e, op->kind, op->name,
-                                 "a mirror pod may not reference service accounts");
-        return 0;
-    }
+    if (value_getc(value_at(op->new, "metadata.annotations"), POD_MIRROR_ANNOTATION))
+        return mirror_pod(op, e);
     if (!name.n)
         name = value_str_at(op->new, "spec.serviceAccount");
     if (!name.n)

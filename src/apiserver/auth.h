@@ -34,6 +34,9 @@ int pki_issue(struct env *env, const struct pki *p, struct arena *a, struct str 
               const struct str *organizations, size_t norganizations, const struct str *names,
               size_t nnames, const struct str *addresses, size_t naddresses, struct str *ret_cert,
               struct str *ret_key, struct err *e);
+// The common name that a certificate request (base64 of PEM, as in a CertificateSigningRequest's
+// spec.request) asks for; in `a`, STR_NULL where it names none. ERR_BAD_REQUEST: not a request.
+int pki_request_name(struct arena *a, struct str request, struct str *ret, struct err *e);
 // kubeconfig text with embedded certificates.
 struct str pki_kubeconfig(struct arena *a, const struct pki *p, struct str server_url,
                           struct str user, struct str cert, struct str key);
@@ -77,6 +80,7 @@ struct authz_attributes {
     struct str verb; // "get", "list", "watch", "create", …
     // Resource requests; non-resource requests have path instead.
     struct str group, version, resource, subresource, ns, name;
+    struct str field_selector; // of list, watch and deletecollection, as text
     struct str path;
 };
 // RBAC and the Node authoriser on the current roles and bindings of the cache; system:masters may

@@ -40,14 +40,34 @@ void authn_free(struct authn *n)
     free(n);
 }
 
-// Whether the object that a token is bound to still is the one it was.
+#define DELETION_LEEWAY (60 * NS_PER_S) // a token outlives the end of what it is bound to by this
+
+// Whether the object that a token is bound to still is the one it was, and not being deleted.
 static bool still_there(struct authn *n, struct arena *a, const struct kind *k, struct str ns,
                         struct str name, struct str uid)
 {
     _cleanup_object_ struct object *o = cache_get(n->cache, k, ns, name);
     if (!o)
         return false;
-    return !uid.n || str_eq(value_str_at(object_metadata(a, o), "uid"), uid);
+    const struct value *meta = object_metadata(a, o);
+    struct str deleted = value_string(value_getc(meta, "deletionTimestamp"));
+    int64_t end;
+    if (deleted.n && time_parse_rfc3339(deleted, &end) && end + DELETION_LEEWAY < env_now(n->env))
+        return false;
+    return !uid.n || str_eq(value_str_at(meta, "uid"), uid);
+}
+
+// The object that a token is bound to is one of these. Beside a pod the node is only told: the pod
+// ends before its node does.
+static bool bound_holds(struct authn *n, struct arena *a, const struct token_claims *c)
+{
+    if (!still_there(n, a, n->service_accounts, c->ns, c->service_account, c->service_account_uid))
+        return false;
+    if (c->secret_name.n && !still_there(n, a, n->secrets, c->ns, c->secret_name, c->secret_uid))
+        return false;
+    if (c->pod_name.n)
+        return still_there(n, a, n->pods, c->ns, c->pod_name, c->pod_uid);
+    return !c->node_name.n || still_there(n, a, n->nodes, STR_NULL, c->node_name, c->node_uid);
 }
 
 static void extra_add(struct arena *a, struct value *extra, const char *key, struct str v)
@@ -71,9 +91,7 @@ int authn_token(struct authn *n, struct arena *a, struct str token, struct str a
     _cleanup_err_ struct err why = ERR_INIT;
     if (!n->tokens || token_verify(n->tokens, a, token, audience, &c, &why) < 0)
         return unauthorized(e);
-    if (!still_there(n, a, n->service_accounts, c.ns, c.service_account, c.service_account_uid) ||
-        (c.pod_name.n && !still_there(n, a, n->pods, c.ns, c.pod_name, c.pod_uid)) ||
-        (c.secret_name.n && !still_there(n, a, n->secrets, c.ns, c.secret_name, c.secret_uid)))
+    if (!bound_holds(n, a, &c))
         return unauthorized(e);
     struct str *groups = arena_array(a, struct str, 3);
     groups[0] = STR("system:serviceaccounts");

@@ -64,14 +64,9 @@ static const struct step delete_path[] = {
 };
 // Goes round between "next victim" and "committed" until none is left.
 static const struct step deletecollection_path[] = {
-    {"authorise", op_authorise},
-    {"victims", op_victims},
-    {"next victim", op_next_victim},
-    {"delete", op_delete},
-    {"store", op_store},
-    {"committed", op_committed},
-    {"again", op_victim_gone},
-    {0},
+    {"authorise", op_authorise}, {"victims", op_victims},   {"next victim", op_next_victim},
+    {"admit", op_admit_delete},  {"delete", op_delete},     {"store", op_store},
+    {"committed", op_committed}, {"again", op_victim_gone}, {0},
 };
 
 static int op_virtual(struct op *op, struct err *e)
@@ -136,6 +131,7 @@ int request_authorise(struct apiserver *s, const struct identity *who, const str
         .subresource = r->subresource,
         .ns = r->ns,
         .name = many && !r->name.n ? selection_name(&a, r->field_selector) : r->name,
+        .field_selector = many ? r->field_selector : STR_NULL,
     };
     return authz_check(s->authz, &at, e);
 }

@@ -1,10 +1,15 @@
-// The Node authoriser: a node agent (user system:node:NAME, group system:nodes) may do what the
-// ClusterRole system:node would let it, but only for itself: its own Node and Lease, its own pods,
-// and the secrets, configmaps, service accounts and claims that its own pods refer to.
+// The Node authoriser: a node agent (user system:node:NAME, group system:nodes) may do what its
+// work needs, for itself only: its own Node, Lease and pods, and the secrets, configmaps, service
+// accounts, claims and volumes that its own pods refer to. Where it depends on what is written and
+// not on names alone, admission decides (admission_node.c). What is not allowed here is not refused
+// either: roles may still grant it, as in Kubernetes.
 //
-// A persistent tree holds one key for each reference, "node\nresource\nns/name\npod", kept from pod
-// changes by a listener on the cache; a decision is one prefix seek.
+// A persistent tree holds one key for each reference, "node\nresource\nns/name\npod", kept from the
+// changes of pods by a listener on the cache; a decision is one prefix seek. A mirror pod opens
+// nothing but itself: a node can make one, and must not gain by it.
+#include "apiserver/pod_references.h"
 #include "apiserver/rbac.h"
+#include "apiserver/selection.h"
 #include "base/thread.h"
 
 struct edge {
@@ -63,36 +68,17 @@ static void visit(struct walk *w, const char *resource, struct str name)
     edge_unref(g);
 }
 
-static void visit_volume(struct walk *w, const struct value *v)
+static bool visit_reference(void *ctx, const char *resource, struct str name)
 {
-    visit(w, "secrets", value_str_at(v, "secret.secretName"));
-    visit(w, "configmaps", value_str_at(v, "configMap.name"));
-    visit(w, "persistentvolumeclaims", value_str_at(v, "persistentVolumeClaim.claimName"));
-    value_each_item (value_at(v, "projected.sources"), source) {
-        visit(w, "secrets", value_str_at(source, "secret.name"));
-        visit(w, "configmaps", value_str_at(source, "configMap.name"));
-    }
-}
-
-static void visit_containers(struct walk *w, const struct value *containers)
-{
-    value_each_item (containers, c) {
-        value_each_item (value_getc(c, "env"), env) {
-            visit(w, "secrets", value_str_at(env, "valueFrom.secretKeyRef.name"));
-            visit(w, "configmaps", value_str_at(env, "valueFrom.configMapKeyRef.name"));
-        }
-        value_each_item (value_getc(c, "envFrom"), from) {
-            visit(w, "secrets", value_str_at(from, "secretRef.name"));
-            visit(w, "configmaps", value_str_at(from, "configMapRef.name"));
-        }
-    }
+    visit(ctx, resource, name);
+    return true;
 }
 
 static void visit_pod(struct node_authz *n, struct object *o, bool add)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    const struct value *spec = value_getc(object_tree(&a, o), "spec");
-    struct str node = value_str_at(spec, "nodeName");
+    const struct value *pod = object_tree(&a, o);
+    struct str node = value_str_at(pod, "spec.nodeName");
     if (!node.n)
         return;
     struct walk w = {.n = n,
@@ -102,14 +88,8 @@ static void visit_pod(struct node_authz *n, struct object *o, bool add)
                      .pod = object_name(o),
                      .add = add};
     visit(&w, "pods", w.pod);
-    visit(&w, "serviceaccounts", value_str_at(spec, "serviceAccountName"));
-    value_each_item (value_getc(spec, "imagePullSecrets"), s)
-        visit(&w, "secrets", value_str_at(s, "name"));
-    value_each_item (value_getc(spec, "volumes"), v)
-        visit_volume(&w, v);
-    visit_containers(&w, value_getc(spec, "initContainers"));
-    visit_containers(&w, value_getc(spec, "containers"));
-    visit_containers(&w, value_getc(spec, "ephemeralContainers"));
+    if (!value_getc(value_at(pod, "metadata.annotations"), POD_MIRROR_ANNOTATION))
+        pod_references(&a, pod, visit_reference, &w);
 }
 
 static void pod_changed(void *ctx, struct object *old, struct object *new)
@@ -121,15 +101,6 @@ static void pod_changed(void *ctx, struct object *old, struct object *new)
     if (new)
         visit_pod(n, new, true);
     pthread_mutex_unlock(&n->lock);
-}
-
-// A pod that is gone is nobody's secret: the node shall hear 404, not 403, and stop asking.
-static bool is_gone(struct node_authz *n, const char *resource, struct str ns, struct str name)
-{
-    if (strcmp(resource, "pods") != 0 || !name.n)
-        return false;
-    _cleanup_object_ struct object *pod = cache_get(n->cache, n->pods, ns, name);
-    return !pod;
 }
 
 static bool refers(struct node_authz *n, struct str node, const char *resource, struct str ns,
@@ -147,44 +118,112 @@ static bool refers(struct node_authz *n, struct str node, const char *resource, 
     return found;
 }
 
-// What a request on a resource is held against.
-enum scope {
-    SCOPE_ANY,       // the role alone decides
-    SCOPE_SELF,      // the object of the node's own name
-    SCOPE_REFERENCE, // something that a pod of the node refers to (or is: pods)
-};
+// ---- what each kind of request is held against; `node` asks
+
+static bool anything(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    (void)n, (void)node, (void)at;
+    return true;
+}
+
+static bool own_name(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    (void)n;
+    return str_eq(at->name, node);
+}
+
+// Named, and one of the node's pods refers to it, or is it.
+static bool referred(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    return at->name.n && refers(n, node, arena_cstr(&a, at->resource), at->ns, at->name);
+}
+
+// A pod that is gone is nobody's secret: the node shall hear 404, not 403, and stop asking.
+static bool pod_or_gone(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    if (referred(n, node, at))
+        return true;
+    _cleanup_object_ struct object *pod =
+        at->name.n ? cache_get(n->cache, n->pods, at->ns, at->name) : NULL;
+    return at->name.n && !pod;
+}
+
+// Only those on the node, or one that is.
+static bool selects_own(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    return selection_requires(&a, at->field_selector, STR("spec.nodeName"), node) ||
+           referred(n, node, at);
+}
+
+static bool own_lease(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    // The name of a new one is read at admission.
+    return str_eqc(at->ns, "kube-node-lease") &&
+           (str_eqc(at->verb, "create") || own_name(n, node, at));
+}
+
+// A cluster-scoped object that says itself whose it is.
+static bool names_node(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const struct kind *k = kind_by_resource(at->group, at->version, at->resource);
+    _cleanup_object_ struct object *o =
+        k && at->name.n ? cache_get(n->cache, k, STR_NULL, at->name) : NULL;
+    return o && str_eq(value_str_at(object_tree(&a, o), "spec.nodeName"), node);
+}
+
+// A volume belongs to the claim that it is bound to.
+static bool claimed(struct node_authz *n, struct str node, const struct authz_attributes *at)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const struct kind *k = kind_by_resource(at->group, at->version, at->resource);
+    _cleanup_object_ struct object *o =
+        k && at->name.n ? cache_get(n->cache, k, STR_NULL, at->name) : NULL;
+    const struct value *claim = o ? value_at(object_tree(&a, o), "spec.claimRef") : NULL;
+    return claim && refers(n, node, "persistentvolumeclaims", value_str_at(claim, "namespace"),
+                           value_str_at(claim, "name"));
+}
+
 static const struct {
     const char *group, *resource, *subresource, *verbs;
-    enum scope scope;
+    bool (*allows)(struct node_authz *n, struct str node, const struct authz_attributes *at);
 } table[] = {
-    {"", "configmaps", "", "get list watch", SCOPE_REFERENCE},
-    {"", "endpoints", "", "get list watch", SCOPE_ANY},
-    {"", "events", "", "create patch update", SCOPE_ANY},
-    {"", "namespaces", "", "get list watch", SCOPE_ANY},
-    {"", "nodes", "", "list watch create", SCOPE_ANY},
-    {"", "nodes", "", "get patch update", SCOPE_SELF},
-    {"", "nodes", "status", "patch update", SCOPE_SELF},
-    {"", "persistentvolumeclaims", "", "get", SCOPE_REFERENCE},
-    {"", "persistentvolumes", "", "get", SCOPE_ANY},
-    {"", "pods", "", "list watch create", SCOPE_ANY},
-    {"", "pods", "", "get delete", SCOPE_REFERENCE},
-    {"", "pods", "eviction", "create", SCOPE_REFERENCE},
-    {"", "pods", "status", "patch update", SCOPE_REFERENCE},
-    {"", "secrets", "", "get list watch", SCOPE_REFERENCE},
-    {"", "serviceaccounts", "", "get", SCOPE_REFERENCE},
-    {"", "serviceaccounts", "token", "create", SCOPE_REFERENCE},
-    {"", "services", "", "get list watch", SCOPE_ANY},
-    {"authentication.k8s.io", "tokenreviews", "", "create", SCOPE_ANY},
-    {"authorization.k8s.io", "subjectaccessreviews", "", "create", SCOPE_ANY},
-    {"certificates.k8s.io", "certificatesigningrequests", "", "create get list watch", SCOPE_ANY},
-    {"coordination.k8s.io", "leases", "", "create", SCOPE_ANY},
-    {"coordination.k8s.io", "leases", "", "get delete patch update", SCOPE_SELF},
-    {"discovery.k8s.io", "endpointslices", "", "get list watch", SCOPE_ANY},
-    {"events.k8s.io", "events", "", "create patch update", SCOPE_ANY},
-    {"node.k8s.io", "runtimeclasses", "", "get list watch", SCOPE_ANY},
-    {"storage.k8s.io", "csidrivers", "", "get list watch", SCOPE_ANY},
-    {"storage.k8s.io", "csinodes", "", "get", SCOPE_SELF},
-    {"storage.k8s.io", "volumeattachments", "", "get list watch", SCOPE_ANY},
+    {"", "configmaps", "", "get list watch", referred},
+    {"", "endpoints", "", "get", anything},
+    {"", "events", "", "create patch update", anything},
+    {"", "nodes", "", "create patch update", anything}, // admission: itself
+    {"", "nodes", "", "get list watch", own_name},
+    {"", "nodes", "status", "patch update", anything},
+    {"", "persistentvolumeclaims", "", "get", referred},
+    {"", "persistentvolumeclaims", "status", "patch update", referred},
+    {"", "persistentvolumes", "", "get", claimed},
+    {"", "pods", "", "create delete", anything}, // admission: mirror pods of its own
+    {"", "pods", "", "get", pod_or_gone},
+    {"", "pods", "", "list watch", selects_own},
+    {"", "pods", "eviction", "create", anything},
+    {"", "pods", "status", "patch update", anything},
+    {"", "secrets", "", "get list watch", referred},
+    {"", "serviceaccounts", "", "get", referred},
+    {"", "serviceaccounts", "token", "create", referred},
+    {"", "services", "", "get list watch", anything},
+    {"authentication.k8s.io", "tokenreviews", "", "create", anything},
+    {"authorization.k8s.io", "localsubjectaccessreviews", "", "create", anything},
+    {"authorization.k8s.io", "subjectaccessreviews", "", "create", anything},
+    {"certificates.k8s.io", "certificatesigningrequests", "", "create get list watch", anything},
+    {"certificates.k8s.io", "clustertrustbundles", "", "get list watch", anything},
+    {"coordination.k8s.io", "leases", "", "create delete get patch update", own_lease},
+    {"events.k8s.io", "events", "", "create patch update", anything},
+    {"node.k8s.io", "runtimeclasses", "", "get list watch", anything},
+    {"resource.k8s.io", "resourceclaims", "", "get", referred},
+    {"resource.k8s.io", "resourceslices", "", "create", anything}, // admission: its own
+    {"resource.k8s.io", "resourceslices", "", "delete get patch update", names_node},
+    {"resource.k8s.io", "resourceslices", "", "deletecollection list watch", selects_own},
+    {"storage.k8s.io", "csidrivers", "", "get list watch", anything},
+    {"storage.k8s.io", "csinodes", "", "create", anything},
+    {"storage.k8s.io", "csinodes", "", "delete get patch update", own_name},
+    {"storage.k8s.io", "volumeattachments", "", "get", names_node},
 };
 
 static bool has_word(const char *words, struct str word)
@@ -195,31 +234,19 @@ static bool has_word(const char *words, struct str word)
     return false;
 }
 
-enum node_decision node_authz_decide(struct node_authz *n, const struct authz_attributes *at)
+bool node_authz_allows(struct node_authz *n, const struct authz_attributes *at)
 {
     bool node = false;
     for (size_t i = 0; i < at->who->ngroups; i++)
         node = node || str_eqc(at->who->groups[i], "system:nodes");
     if (!node || at->path.p || !str_starts(at->who->user, STR("system:node:")))
-        return NODE_NO_OPINION;
+        return false;
     struct str name = str_from(at->who->user, sizeof "system:node:" - 1);
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (!str_eqc(at->group, table[i].group) || !str_eqc(at->resource, table[i].resource) ||
-            !str_eqc(at->subresource, table[i].subresource) || !has_word(table[i].verbs, at->verb))
-            continue;
-        switch (table[i].scope) {
-        case SCOPE_ANY:
-            return NODE_ALLOW;
-        case SCOPE_SELF:
-            return str_eq(at->name, name) ? NODE_ALLOW : NODE_DENY;
-        case SCOPE_REFERENCE:
-            if ((at->name.n && refers(n, name, table[i].resource, at->ns, at->name)) ||
-                is_gone(n, table[i].resource, at->ns, at->name))
-                return NODE_ALLOW;
-            return NODE_DENY;
-        }
-    }
-    return NODE_NO_OPINION;
+    for (size_t i = 0; name.n && i < sizeof table / sizeof *table; i++)
+        if (str_eqc(at->group, table[i].group) && str_eqc(at->resource, table[i].resource) &&
+            str_eqc(at->subresource, table[i].subresource) && has_word(table[i].verbs, at->verb))
+            return table[i].allows(n, name, at);
+    return false;
 }
 
 struct node_authz *node_authz_new(struct cache *cache)

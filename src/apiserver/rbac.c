@@ -14,6 +14,10 @@
 #include "base/thread.h"
 #include "object/json.h"
 
+// What a refused grant is told about what it lacks, in bytes.
+#define SHORTFALL_LINE_MAX 1024
+#define SHORTFALL_TEXT_MAX 8192
+
 struct role {
     atomic_uint refs;
     struct str key;
@@ -203,9 +207,8 @@ bool authz_allowed(struct authz *z, const struct authz_attributes *at)
 {
     if (is_master(at->who))
         return true;
-    enum node_decision d = node_authz_decide(z->nodes, at);
-    if (d != NODE_NO_OPINION)
-        return d == NODE_ALLOW;
+    if (node_authz_allows(z->nodes, at))
+        return true;
     struct allow_ctx c = {.at = at};
     each_rule(z, at->who, at->ns, allow_rule, &c);
     return c.allowed;
@@ -279,6 +282,30 @@ static bool collect_borrowed(void *ctx, const struct value *rule)
     return true;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+// A line for each missing rule, sorted.
+static void write_shortfall(struct arena *a, struct buf *m, const struct rbac_shortfall *missing)
+{
+    struct str lines[RBAC_SHORTFALL_MAX];
+    size_t n = 0;
+    value_each_item (missing->rules, rule) {
+        _cleanup_buf_ struct buf line = BUF_INIT;
+        rbac_rule_write(&line, rule);
+        lines[n++] = arena_str(a, str_sub(buf_view(&line), 0, SHORTFALL_LINE_MAX));
+    }
+    qsort(lines, n, sizeof *lines, by_text);
+    for (size_t i = 0; i < n && m->n < SHORTFALL_TEXT_MAX; i++)
+        buf_printf(m, "\n%.*s", STR_ARG(lines[i]));
+    if (missing->too_large)
+        buf_puts(m, "\nthe rules are too many to be compared");
+    else if (missing->more || m->n >= SHORTFALL_TEXT_MAX)
+        buf_puts(m, "\nand more");
+}
+
 int authz_check_escalation(struct authz *z, const struct identity *who, const struct value *rules,
                            struct str ns, struct err *e)
 {
@@ -286,19 +313,17 @@ int authz_check_escalation(struct authz *z, const struct identity *who, const st
         return 0;
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct rules_ctx have = {&a, value_array(&a), NULL};
+    struct rbac_shortfall missing;
     each_rule(z, who, ns, collect_borrowed, &have);
-    struct value *missing = value_array(&a);
-    if (rbac_rules_cover(&a, have.resource_rules, rules, missing))
+    if (rbac_rules_cover(&a, have.resource_rules, rules, &missing))
         return 0;
     _cleanup_buf_ struct buf m = BUF_INIT;
-    value_each_item (missing, rule) {
-        if (rule_i)
-            buf_char(&m, '\n');
-        rbac_rule_write(&m, rule);
-    }
-    return err_set(e, ERR_FORBIDDEN,
-                   "user \"%.*s\" is attempting to grant RBAC permissions not currently held:\n%s",
-                   STR_ARG(who->user), buf_cstr(&m));
+    buf_printf(&m, "user \"%.*s\" (groups=[", STR_ARG(who->user));
+    for (size_t i = 0; i < who->ngroups; i++)
+        buf_printf(&m, "%s\"%.*s\"", i ? " " : "", STR_ARG(who->groups[i]));
+    buf_puts(&m, "]) is attempting to grant RBAC permissions not currently held:");
+    write_shortfall(&a, &m, &missing);
+    return err_set(e, ERR_FORBIDDEN, "%s", buf_cstr(&m));
 }
 
 // What is in the cache already is delivered as created. Runs before the server takes writes, so

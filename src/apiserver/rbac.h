@@ -5,12 +5,23 @@
 
 // One PolicyRule against a request.
 bool rbac_rule_allows(const struct value *rule, const struct authz_attributes *at);
-// Whether some rule of `have` (an array) covers all that `want` grants for one combination at a
-// time: the originals' check against privilege escalation. Adds what is missing to `missing` (an
-// array) where given.
+// What `want` grants and `have` does not: the originals' check against privilege escalation
+// (rbac_cover.c). Work is linear in both; where overlapping rules make it more than that it is
+// bounded, and what could not be compared counts as not held.
+#define RBAC_SHORTFALL_MAX 64
+struct rbac_shortfall {
+    // What is missing, as rules in the arena: one resource (or URL) each, at most
+    // RBAC_SHORTFALL_MAX of them with as many verbs each.
+    struct value *rules;
+    bool more;      // that is not all
+    bool too_large; // given up
+    uint64_t steps; // work beyond one look at each word, for tests
+};
+// true: everything is held. Both are arrays of PolicyRules, valid ones.
 bool rbac_rules_cover(struct arena *a, const struct value *have, const struct value *want,
-                      struct value *missing);
-// {APIGroups:[""], Resources:["pods"], Verbs:["get"]}: as the originals print a rule in a refusal.
+                      struct rbac_shortfall *ret);
+// {APIGroups:[""], Resources:["pods"], Verbs:["get" "list"]}: as the originals print a rule in a
+// refusal.
 void rbac_rule_write(struct buf *b, const struct value *rule);
 
 // Node authoriser (node_authz.c): an index of which node's pods refer to what, kept from the pods
@@ -18,6 +29,5 @@ void rbac_rule_write(struct buf *b, const struct value *rule);
 struct node_authz;
 struct node_authz *node_authz_new(struct cache *cache);
 void node_authz_free(struct node_authz *n);
-enum node_decision { NODE_NO_OPINION, NODE_ALLOW, NODE_DENY };
-// Of identities in system:nodes only; others get NO_OPINION.
-enum node_decision node_authz_decide(struct node_authz *n, const struct authz_attributes *at);
+// Whether `who` is a node's agent and the request one that its work needs; else roles decide.
+bool node_authz_allows(struct node_authz *n, const struct authz_attributes *at);

@@ -2,6 +2,7 @@
 // and resources matches everything; "*/scale" the subresource of everything; resourceNames limit a
 // rule to those names (and so never match a create or a list); a non-resource URL may end in "*".
 #include "apiserver/rbac.h"
+#include "object/json.h"
 
 static bool has(const struct value *list, struct str s)
 {
@@ -55,106 +56,27 @@ bool rbac_rule_allows(const struct value *rule, const struct authz_attributes *a
            (value_len(names) == 0 || (at->name.n > 0 && has(names, at->name)));
 }
 
-// A rule broken down to one verb on one resource (or URL), to be looked for in other rules.
-static bool covered(const struct value *have, const struct authz_attributes *at)
-{
-    value_each_item (have, rule) {
-        // "*" asks for everything: only a rule that says "*" itself (or a name list that is empty)
-        // has it.
-        if (rbac_rule_allows(rule, at))
-            return true;
-    }
-    return false;
-}
-
-static void breakdown_resources(struct arena *a, const struct value *have, const struct value *want,
-                                struct value *missing, bool *all)
-{
-    static const struct value any_name_item = {.kind = VALUE_STRING};
-    const struct value *names = value_getc(want, "resourceNames");
-    size_t nnames = value_len(names) ? value_len(names) : 1;
-    value_each_item (value_getc(want, "apiGroups"), group)
-        value_each_item (value_getc(want, "resources"), resource)
-            value_each_item (value_getc(want, "verbs"), verb)
-                for (size_t i = 0; i < nnames; i++) {
-                    const struct value *name =
-                        value_len(names) ? value_item(names, i) : &any_name_item;
-                    struct str rest = value_string(resource), base = str_cut(&rest, '/');
-                    struct authz_attributes at = {.verb = value_string(verb),
-                                                  .group = value_string(group),
-                                                  .resource = base,
-                                                  .subresource = rest,
-                                                  .name = value_string(name)};
-                    if (covered(have, &at))
-                        continue;
-                    *all = false;
-                    if (!missing)
-                        continue;
-                    struct value *rule = value_object(a), *one = value_array(a);
-                    value_push(a, one, (struct value *)group);
-                    value_setc(a, rule, "apiGroups", one);
-                    value_push(a, one = value_array(a), (struct value *)resource);
-                    value_setc(a, rule, "resources", one);
-                    if (value_len(names)) {
-                        value_push(a, one = value_array(a), (struct value *)name);
-                        value_setc(a, rule, "resourceNames", one);
-                    }
-                    value_push(a, one = value_array(a), (struct value *)verb);
-                    value_setc(a, rule, "verbs", one);
-                    value_push(a, missing, rule);
-                }
-}
-
-static void breakdown_urls(struct arena *a, const struct value *have, const struct value *want,
-                           struct value *missing, bool *all)
-{
-    value_each_item (value_getc(want, "nonResourceURLs"), url)
-        value_each_item (value_getc(want, "verbs"), verb) {
-            struct authz_attributes at = {.verb = value_string(verb), .path = value_string(url)};
-            if (covered(have, &at))
-                continue;
-            *all = false;
-            if (!missing)
-                continue;
-            struct value *rule = value_object(a), *one = value_array(a);
-            value_push(a, one, (struct value *)url);
-            value_setc(a, rule, "nonResourceURLs", one);
-            value_push(a, one = value_array(a), (struct value *)verb);
-            value_setc(a, rule, "verbs", one);
-            value_push(a, missing, rule);
-        }
-}
-
-bool rbac_rules_cover(struct arena *a, const struct value *have, const struct value *want,
-                      struct value *missing)
-{
-    bool all = true;
-    value_each_item (want, rule) {
-        breakdown_resources(a, have, rule, missing, &all);
-        breakdown_urls(a, have, rule, missing, &all);
-    }
-    return all;
-}
-
-static void write_list(struct buf *b, const char *label, const struct value *list, bool *first)
+// As Go prints a list of strings: ["a" "b"].
+static void write_list(struct buf *b, const char *label, const struct value *list)
 {
     if (value_len(list) == 0)
         return;
-    buf_printf(b, "%s%s:[", *first ? "" : ", ", label);
-    *first = false;
-    value_each_item (list, it)
-        buf_printf(b, "%s\"%.*s\"", it_i ? ", " : "", STR_ARG(value_string(it)));
+    buf_printf(b, "%s%s:[", b->p[b->n - 1] == '{' ? "" : ", ", label);
+    value_each_item (list, it) {
+        if (it_i)
+            buf_char(b, ' ');
+        json_write_string(b, value_string(it));
+    }
     buf_char(b, ']');
 }
 
 void rbac_rule_write(struct buf *b, const struct value *rule)
 {
-    bool first = true;
     buf_char(b, '{');
-    write_list(b, "NonResourceURLs", value_getc(rule, "nonResourceURLs"), &first);
-    write_list(b, "APIGroups", value_getc(rule, "apiGroups"), &first);
-    write_list(b, "Resources", value_getc(rule, "resources"), &first);
-    write_list(b, "ResourceNames", value_getc(rule, "resourceNames"), &first);
-    write_list(b, "Verbs", value_getc(rule, "verbs"), &first);
+    write_list(b, "APIGroups", value_getc(rule, "apiGroups"));
+    write_list(b, "Resources", value_getc(rule, "resources"));
+    write_list(b, "NonResourceURLs", value_getc(rule, "nonResourceURLs"));
+    write_list(b, "ResourceNames", value_getc(rule, "resourceNames"));
+    write_list(b, "Verbs", value_getc(rule, "verbs"));
     buf_char(b, '}');
 }

@@ -159,3 +159,16 @@ struct str selection_name(struct arena *a, struct str field_selector)
             return list[i].value;
     return STR_NULL;
 }
+
+bool selection_requires(struct arena *a, struct str field_selector, struct str field,
+                        struct str value)
+{
+    struct field_requirement *list;
+    size_t n;
+    if (!field_selector.n || field_selector_parse(a, field_selector, &list, &n, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(list[i].path, field) && !list[i].negate && str_eq(list[i].value, value))
+            return true;
+    return false;
+}

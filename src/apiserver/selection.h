@@ -27,6 +27,9 @@ int selection_parse(struct arena *a, const struct kind *k, struct str label_sele
 // The one name that a field selector allows (metadata.name=x), or STR_NULL: a list or watch of it
 // is authorised as a request for that object, as upstream. In `a`.
 struct str selection_name(struct arena *a, struct str field_selector);
+// Whether a field selector demands that `field` be `value`; false where it does not parse.
+bool selection_requires(struct arena *a, struct str field_selector, struct str field,
+                        struct str value);
 static inline bool selection_empty(const struct selection *s)
 {
     return !s->labels && !s->nfields && !s->name.n && !s->ns.n && !s->never;

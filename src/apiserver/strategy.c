@@ -1,6 +1,7 @@
 // The table of kinds with ways of their own, and those ways that are too short for a file each.
 #include "apiserver/strategy.h"
 #include "apiserver/expiry.h"
+#include "object/json.h"
 #include "object/selector.h"
 
 static struct value *part(struct op *op, struct value *v, const char *key)
@@ -87,20 +88,36 @@ static int volume_create(struct op *op, struct err *e)
 
 // ---- roles and bindings: nobody may give what he does not have
 
-static struct value *referenced_rules(struct op *op, const struct value *binding)
+// A change of nothing but what the garbage collector needs.
+static bool only_collects(struct op *op)
 {
-    struct str kind = value_str_at(binding, "roleRef.kind"),
-               name = value_str_at(binding, "roleRef.name");
+    static const char *const fields[] = {"metadata.ownerReferences", "metadata.finalizers",
+                                         "metadata.resourceVersion"};
+    if (!op->found)
+        return false;
+    struct value *was = value_clone(op->a, op->old), *is = value_clone(op->a, op->new);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        value_del_at(was, fields[i]);
+        value_del_at(is, fields[i]);
+    }
+    return value_eq(was, is);
+}
+
+// The rules of the role that a binding names.
+static int referenced_rules(struct op *op, struct value **ret, struct err *e)
+{
+    struct str kind = value_str_at(op->new, "roleRef.kind"),
+               name = value_str_at(op->new, "roleRef.name");
     const struct kind *k = kind_by_kind(STR("rbac.authorization.k8s.io"), STR("v1"), kind);
     if (!k)
-        return NULL;
-    struct object *o =
+        return api_forbidden(e, op->kind, op->name, "unsupported role reference kind: \"%.*s\"",
+                             STR_ARG(kind));
+    _cleanup_object_ struct object *o =
         cache_get(op->server->cache, k, k->flags & KIND_NAMESPACED ? op->ns : STR_NULL, name);
     if (!o)
-        return NULL;
-    struct value *rules = value_clone(op->a, value_getc(object_tree(op->a, o), "rules"));
-    object_unref(o);
-    return rules;
+        return api_not_found(e, k, name);
+    *ret = value_clone(op->a, value_getc(object_tree(op->a, o), "rules"));
+    return 0;
 }
 
 static bool may(struct op *op, const char *verb, struct str resource, struct str name)
@@ -117,31 +134,48 @@ static bool may(struct op *op, const char *verb, struct str resource, struct str
     return authz_allowed(op->server->authz, &at);
 }
 
+// Who writes a role must hold all that it grants, whatever it is that he changes.
+static int check_grant(struct op *op, const struct value *rules, struct err *e)
+{
+    _cleanup_err_ struct err why = ERR_INIT;
+    if (authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, &why) < 0)
+        return api_forbidden(e, op->kind, op->name, "%s", why.message);
+    return 0;
+}
+
+// An aggregation rule can gather anything, and keeps a role from being narrowed by hand.
+static int check_aggregation(struct op *op, struct err *e)
+{
+    static const char all[] = "[{\"apiGroups\":[\"*\"],\"resources\":[\"*\"],\"verbs\":[\"*\"]},"
+                              "{\"nonResourceURLs\":[\"*\"],\"verbs\":[\"*\"]}]";
+    struct value *rules;
+    if (!value_len(value_at(op->new, "aggregationRule.clusterRoleSelectors")) &&
+        !value_len(value_at(op->old, "aggregationRule.clusterRoleSelectors")))
+        return 0;
+    BUG_ON(json_parse(op->a, str_of(all), &(struct json_options){0}, &rules, NULL) != 0);
+    if (authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, NULL) < 0)
+        return api_forbidden(e, op->kind, op->name,
+                             "must have cluster-admin privileges to use the aggregationRule");
+    return 0;
+}
+
 static int role_finish(struct op *op, struct err *e)
 {
-    const struct value *rules = value_getc(op->new, "rules");
-    if (op->found && value_eq(rules, value_getc(op->old, "rules")) &&
-        value_eq(value_getc(op->new, "aggregationRule"), value_getc(op->old, "aggregationRule")))
+    if (only_collects(op) || may(op, "escalate", op->kind->resource, op->name))
         return 0;
-    if (may(op, "escalate", op->kind->resource, op->name))
-        return 0;
-    return authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, e);
+    int r = check_grant(op, value_getc(op->new, "rules"), e);
+    return r < 0 ? r : check_aggregation(op, e);
 }
 
 static int binding_finish(struct op *op, struct err *e)
 {
-    if (op->found && value_eq(value_getc(op->new, "subjects"), value_getc(op->old, "subjects")) &&
-        value_eq(value_getc(op->new, "roleRef"), value_getc(op->old, "roleRef")))
-        return 0;
+    struct value *rules = NULL;
     bool cluster = str_eqc(value_str_at(op->new, "roleRef.kind"), "ClusterRole");
-    if (may(op, "bind", cluster ? STR("clusterroles") : STR("roles"),
-            value_str_at(op->new, "roleRef.name")))
+    if (only_collects(op) || may(op, "bind", cluster ? STR("clusterroles") : STR("roles"),
+                                 value_str_at(op->new, "roleRef.name")))
         return 0;
-    const struct value *rules = referenced_rules(op, op->new);
-    if (!rules)
-        return 0; // of a role that is not there: it will be asked again by nobody, and grants
-                  // nothing yet
-    return authz_check_escalation(op->server->authz, &op->call->identity, rules, op->ns, e);
+    int r = referenced_rules(op, &rules, e);
+    return r < 0 ? r : check_grant(op, rules, e);
 }
 
 // ---- certificate requests: who asks is what the server saw

@@ -1,6 +1,7 @@
 // Subresources that are more than a view of their object: scale (the same number in another shape),
 // binding (a pod gets its node), eviction (a deletion that asks the disruption budget first),
 // token.
+#include "apiserver/admission.h"
 #include "apiserver/convert.h"
 #include "apiserver/strategy.h"
 #include "base/time.h"
@@ -351,17 +352,33 @@ static int evict(struct op *op, struct err *e)
     return r;
 }
 
+// What is made by POST on a subresource passes the plug-ins that look at such requests.
+static int admit_step(struct op *op, struct err *e)
+{
+    int r = admit_node(op, e);
+    return r < 0 ? r : OP_NEXT;
+}
+
 static const struct step eviction_path[] = {
-    {"authorise", op_authorise},
-    {"find", op_find},
-    {"evict", evict},
-    {"store", op_store},
-    {"committed", op_committed},
-    {"answer", status_answer},
-    {0},
+    {"authorise", op_authorise}, {"find", op_find},
+    {"admit", admit_step},       {"evict", evict},
+    {"store", op_store},         {"committed", op_committed},
+    {"answer", status_answer},   {0},
 };
 
 // ---- token
+
+// The node is told beside the pod for who checks the token; of one that is gone only the name.
+static void node_of_pod(struct op *op, struct str name, struct token_claims *claims)
+{
+    const struct kind *k = kind_by_resource(STR_NULL, STR("v1"), STR("nodes"));
+    _cleanup_object_ struct object *node =
+        name.n ? cache_get(op->server->cache, k, STR_NULL, name) : NULL;
+    claims->node_name = name;
+    if (node)
+        claims->node_uid =
+            arena_str(op->a, value_string(value_getc(object_metadata(op->a, node), "uid")));
+}
 
 static int bound_object(struct op *op, const struct value *ref, struct token_claims *claims,
                         struct err *e)
@@ -392,7 +409,7 @@ static int bound_object(struct op *op, const struct value *ref, struct token_cla
         if (i == 0) {
             claims->pod_name = name;
             claims->pod_uid = real;
-            claims->node_name = value_str_at(v, "spec.nodeName");
+            node_of_pod(op, value_str_at(v, "spec.nodeName"), claims);
             if (!str_eq(value_str_at(v, "spec.serviceAccountName"), op->name))
                 return err_set(e, ERR_BAD_REQUEST,
                                "cannot bind token for serviceaccount \"%.*s\" to pod running with "
@@ -417,6 +434,8 @@ static int token_create(struct op *op, struct err *e)
     if (r >= 0)
         r = op_decode(op, op->request->body, type_by_name(STR("authentication.v1.TokenRequest")),
                       STR("authentication.k8s.io/v1"), STR("TokenRequest"), &op->data, e);
+    if (r >= 0)
+        r = admit_node(op, e);
     if (r < 0)
         return r;
     if (!op->server->tokens)
@@ -452,10 +471,6 @@ static int token_create(struct op *op, struct err *e)
     const struct value *ref = value_at(op->data, "spec.boundObjectRef");
     if (ref && (r = bound_object(op, ref, &claims, e)) < 0)
         return r;
-    struct str node;
-    if (op_node(op, &node) && !str_eq(claims.node_name, node))
-        return api_forbidden(e, op->kind, op->name,
-                             "node requested token bound to a pod scheduled on a different node");
     if (!n) {
         struct value *all = value_array(a);
         value_push(a, all, value_str(a, op->server->issuer));

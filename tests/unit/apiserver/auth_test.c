@@ -246,17 +246,93 @@ static void escalation_names_what_is_missing(void **state)
         parse(&a, "[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"verbs\":[\"get\",\"list\"]}]");
     struct value *want = parse(
         &a, "[{\"apiGroups\":[\"\"],\"resources\":[\"pods\",\"secrets\"],\"verbs\":[\"get\"]}]");
-    struct value *missing = value_array(&a);
-    assert_true(rbac_rules_cover(&a, have, have, NULL));
-    assert_false(rbac_rules_cover(&a, have, want, missing));
-    assert_int_equal(value_len(missing), 1);
+    struct rbac_shortfall missing;
+    assert_true(rbac_rules_cover(&a, have, have, &missing));
+    assert_int_equal(value_len(missing.rules), 0);
+    assert_false(rbac_rules_cover(&a, have, want, &missing));
+    assert_int_equal(value_len(missing.rules), 1);
     _cleanup_buf_ struct buf b = BUF_INIT;
-    rbac_rule_write(&b, value_item(missing, 0));
+    rbac_rule_write(&b, value_item(missing.rules, 0));
     assert_string_equal(buf_cstr(&b),
                         "{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}");
     // All of something is more than each of what one can think of.
     want = parse(&a, "[{\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"verbs\":[\"*\"]}]");
-    assert_false(rbac_rules_cover(&a, have, want, NULL));
+    assert_false(rbac_rules_cover(&a, have, want, &missing));
+}
+
+// {"apiGroups":[…],"resources":[…],"resourceNames":[…],"verbs":[…]} from words cut at blanks: "-"
+// stands for the core group, and "/" before the first list makes URLs of it.
+static struct value *rules_of(struct arena *a, const char *text)
+{
+    static const char *const fields[] = {"apiGroups", "resources", "resourceNames", "verbs"};
+    static const char *const url_fields[] = {"nonResourceURLs", "verbs"};
+    struct value *rules = value_array(a);
+    for (struct str rest = str_of(text); rest.p;) {
+        struct str one = str_trim(str_cut(&rest, ';'));
+        bool url = str_starts(one, STR("/"));
+        struct value *rule = value_object(a);
+        for (size_t i = 0; one.p; i++) {
+            struct str words = str_trim(str_cut(&one, '|'));
+            struct value *list = value_array(a);
+            while (words.n) {
+                struct str w = str_cut(&words, ' ');
+                value_push(a, list, value_str(a, str_eqc(w, "-") ? STR("") : w));
+            }
+            value_setc(a, rule, url ? url_fields[i] : fields[i], list);
+        }
+        value_push(a, rules, rule);
+    }
+    return rules;
+}
+
+// What is held is told word by word; what is missing as in Kubernetes, a line for each thing.
+static void grants_are_compared(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *have, *want, *missing; // "" nothing
+    } rows[] = {
+        {"- | pods | | get; - | pods | | list", "- | pods | | get list", ""},
+        {"- | pods | | get; - | secrets | | list", "- | pods secrets | | get list",
+         "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\"]}"
+         "{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}"},
+        {"* | * | | *", "a b | c d/e | f | g *", ""},
+        {"* | * | | *", "/x | get", "{NonResourceURLs:[\"/x\"], Verbs:[\"get\"]}"},
+        {"apps | */scale | | update", "apps | deployments/scale | | update", ""},
+        {"apps | */scale | | update", "apps | deployments | | update",
+         "{APIGroups:[\"apps\"], Resources:[\"deployments\"], Verbs:[\"update\"]}"},
+        {"apps | deployments | | *", "apps | * | | get",
+         "{APIGroups:[\"apps\"], Resources:[\"*\"], Verbs:[\"get\"]}"},
+        {"* | pods | | get", "a * | pods | | get", ""},
+        {"- | pods | a b | get", "- | pods | b | get", ""},
+        {"- | pods | a | get", "- | pods | a c | get",
+         "{APIGroups:[\"\"], Resources:[\"pods\"], ResourceNames:[\"c\"], Verbs:[\"get\"]}"},
+        {"- | pods | a | get", "- | pods | | get",
+         "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\"]}"},
+        {"- | pods | | get", "- | pods | a | get", ""},
+        {"/a/* /b | get", "/a/x /b /c | get put",
+         "{NonResourceURLs:[\"/a/x\"], Verbs:[\"put\"]}"
+         "{NonResourceURLs:[\"/b\"], Verbs:[\"put\"]}"
+         "{NonResourceURLs:[\"/c\"], Verbs:[\"get\"]}"
+         "{NonResourceURLs:[\"/c\"], Verbs:[\"put\"]}"},
+        {"/* | *", "/a/* | get", ""},
+        {"- | pods | | list", "- | pods | | watch list get delete",
+         "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"watch\" \"get\" \"delete\"]}"},
+        {"- | x | | x", "- | pods | | get; - | pods | | list get",
+         "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\" \"list\"]}"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        _cleanup_arena_ struct arena a = ARENA_INIT;
+        _cleanup_buf_ struct buf b = BUF_INIT;
+        struct rbac_shortfall missing;
+        bool all =
+            rbac_rules_cover(&a, rules_of(&a, rows[i].have), rules_of(&a, rows[i].want), &missing);
+        value_each_item (missing.rules, rule)
+            rbac_rule_write(&b, rule);
+        buf_char(&b, 0);
+        if (strcmp(b.p, rows[i].missing) || all != !*rows[i].missing)
+            fail_msg("row %zu: %s", i, b.p);
+    }
 }
 
 static void a_cluster_is_born_with_the_default_roles(void **state)
@@ -298,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_foreign_key_and_alg_none_are_refused, set_up, tear_down),
         cmocka_unit_test(rules_match_as_documented),
         cmocka_unit_test(escalation_names_what_is_missing),
+        cmocka_unit_test(grants_are_compared),
         cmocka_unit_test(a_cluster_is_born_with_the_default_roles),
     };
     return cmocka_run_group_tests_name("auth", tests, NULL, NULL);

@@ -395,6 +395,51 @@ static void test_bodies(void **state)
         501);
 }
 
+// attack-permissions: who may not connect hears that, whether or not it is served.
+static void test_attack_permissions(void **state)
+{
+    struct web *w = *state;
+    static const struct {
+        const char *method, *path, *message;
+    } rows[] = {
+        {"GET", "/api/v1/namespaces/default/pods/p/portforward",
+         "pods \"p\" is forbidden: User \"nobody\" cannot get resource \"pods/portforward\" in API "
+         "group \"\" in the namespace \"default\""},
+        {"POST", "/api/v1/namespaces/default/pods/p/proxy/x",
+         "pods \"p\" is forbidden: User \"nobody\" cannot create resource \"pods/proxy\" in API "
+         "group \"\" in the namespace \"default\""},
+        {"DELETE", "/api/v1/namespaces/default/services/s/proxy",
+         "services \"s\" is forbidden: User \"nobody\" cannot delete resource \"services/proxy\" "
+         "in "
+         "API group \"\" in the namespace \"default\""},
+        {"GET", "/api/v1/nodes/n/proxy/pods",
+         "nodes \"n\" is forbidden: User \"nobody\" cannot get resource \"nodes/proxy\" in API "
+         "group \"\" at the cluster scope"},
+        {"PUT", "/api/v1/nodes/n/proxy/",
+         "nodes \"n\" is forbidden: User \"nobody\" cannot update resource \"nodes/proxy\" in API "
+         "group \"\" at the cluster scope"},
+        {"POST", "/api/v1/namespaces/default/pods/p/exec?command=ls",
+         "pods \"p\" is forbidden: User \"nobody\" cannot create resource \"pods/exec\" in API "
+         "group \"\" in the namespace \"default\""},
+        {"GET", "/api/v1/namespaces/default/pods/p/attach",
+         "pods \"p\" is forbidden: User \"nobody\" cannot get resource \"pods/attach\" in API "
+         "group "
+         "\"\" in the namespace \"default\""},
+    };
+    struct http_header as = {STR("impersonate-user"), STR("nobody")};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct err e = ERR_INIT;
+        struct http_call_request r = {.method = rows[i].method,
+                                      .url = arena_printf(&w->a, "%s%s", w->base, rows[i].path),
+                                      .headers = &as,
+                                      .nheaders = 1};
+        if (http_do(w->client, &w->a, &r, 1 << 20, &w->answer, &e) < 0)
+            fail_msg("%s", e.message);
+        assert_string_equal(at(w, body_of(w), "message"), rows[i].message);
+        assert_int_equal(w->answer.status, 403);
+    }
+}
+
 // ---- a watch, and a large list
 
 struct stream {
@@ -612,9 +657,11 @@ static void test_documents(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_pages),     T(test_objects), T(test_formats),    T(test_tables),
-        T(test_bodies),    T(test_watch),   T(test_large_list), T(test_judged_from_the_head),
-        T(test_documents),
+        T(test_pages),      T(test_objects),
+        T(test_formats),    T(test_tables),
+        T(test_bodies),     T(test_watch),
+        T(test_large_list), T(test_judged_from_the_head),
+        T(test_documents),  T(test_attack_permissions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
