@@ -1,7 +1,8 @@
 // Times. The calendar is the proleptic Gregorian one, computed with Howard Hinnant's
 // days_from_civil arithmetic (era of 400 years, years that begin in March), so nothing depends on
 // the C library's time zone or locale. int64 nanoseconds reach from 1677 to 2262: a time outside is
-// refused, never wrapped.
+// refused, never wrapped. Where a time is only carried, whole seconds beside nanoseconds reach as
+// far as RFC 3339 does.
 #include "base/time.h"
 
 int64_t time_days_from_civil(int64_t y, int m, int d)
@@ -46,6 +47,11 @@ void time_write_rfc3339(struct buf *b, int64_t real_ns, int digits)
     int64_t s = real_ns / NS_PER_S, ns = real_ns % NS_PER_S;
     if (ns < 0)
         ns += NS_PER_S, s--;
+    time_write_rfc3339_at(b, s, ns, digits);
+}
+
+void time_write_rfc3339_at(struct buf *b, int64_t s, int64_t ns, int digits)
+{
     int64_t days = s / 86400, day_s = s % 86400;
     if (day_s < 0)
         day_s += 86400, days--;
@@ -104,7 +110,7 @@ static bool skip(struct str *s, char c)
     return true;
 }
 
-bool time_parse_rfc3339(struct str s, int64_t *ret_real_ns)
+bool time_parse_rfc3339_at(struct str s, int64_t *ret_s, int64_t *ret_ns)
 {
     int y, mo, d, h, mi, sec, oh = 0, om = 0, sign = 0;
     if (!digits_in(&s, 4, 0, 9999, &y) || !skip(&s, '-') || !digits_in(&s, 2, 1, 12, &mo) ||
@@ -134,14 +140,20 @@ bool time_parse_rfc3339(struct str s, int64_t *ret_real_ns)
     }
     if (s.n)
         return false;
-    int64_t t = time_days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec -
-                sign * (oh * 3600 + om * 60);
+    *ret_s = time_days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec -
+             sign * (oh * 3600 + om * 60);
+    *ret_ns = ns;
+    return true;
+}
+
+bool time_parse_rfc3339(struct str s, int64_t *ret_real_ns)
+{
+    int64_t t, ns, whole;
+    if (!time_parse_rfc3339_at(s, &t, &ns))
+        return false;
     // Before 1970 the fraction counts towards zero: add it to a negative product of whole seconds.
     if (t < 0 && ns)
         t++, ns -= NS_PER_S;
-    int64_t whole;
-    if (__builtin_mul_overflow(t, NS_PER_S, &whole) ||
-        __builtin_add_overflow(whole, ns, ret_real_ns))
-        return false;
-    return true;
+    return !__builtin_mul_overflow(t, NS_PER_S, &whole) &&
+           !__builtin_add_overflow(whole, ns, ret_real_ns);
 }

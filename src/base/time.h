@@ -15,6 +15,11 @@ struct str time_rfc3339(struct arena *a, int64_t real_ns, int digits);
 // Accepts any offset and 0 to 9 fractional digits. false: not RFC 3339 or out of range.
 bool time_parse_rfc3339(struct str s, int64_t *ret_real_ns);
 
+// The same for every time of the years 0 to 9999, which need not fit into nanoseconds since 1970: s
+// whole seconds since then (rounded down) and ns of the next one.
+void time_write_rfc3339_at(struct buf *b, int64_t s, int64_t ns, int digits);
+bool time_parse_rfc3339_at(struct str text, int64_t *ret_s, int64_t *ret_ns);
+
 // Go's time.Duration text: "1h30m", "300ms", "1.5s", "0s".
 void duration_write(struct buf *b, int64_t ns);
 bool duration_parse(struct str s, int64_t *ret_ns);

@@ -22,6 +22,8 @@ struct decoder {
 };
 
 // Go's zero time, 0001-01-01, in seconds since 1970.
+#define YEAR_0       (-62167219200LL) // what JSON's times reach to, in seconds since 1970
+#define YEAR_9999    253402300799LL
 #define GO_ZERO_TIME (-62135596800)
 
 static int malformed(struct decoder *d, const char *where)
@@ -75,14 +77,15 @@ static int small_message(struct decoder *d, const struct field *f, struct str ra
 static int decode_time(struct decoder *d, const struct field *f, const struct small *m, bool empty,
                        struct value **ret)
 {
-    int64_t ns;
     int32_t nanos = (int32_t)m->n[2];
     if (empty || (m->n[1] == GO_ZERO_TIME && nanos == 0))
         return 0; // zero: null in JSON
-    if (__builtin_mul_overflow(m->n[1], NS_PER_S, &ns) || __builtin_add_overflow(ns, nanos, &ns))
+    if (m->n[1] < YEAR_0 || m->n[1] > YEAR_9999 || nanos < 0 || nanos >= NS_PER_S)
         return err_set(d->e, ERR_BAD_REQUEST, "proto: time out of range in field %.*s",
                        STR_ARG(f->name));
-    *ret = value_str(d->a, time_rfc3339(d->a, ns, f->kind == FIELD_MICRO_TIME ? 6 : 0));
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    time_write_rfc3339_at(&b, m->n[1], nanos, f->kind == FIELD_MICRO_TIME ? 6 : 0);
+    *ret = value_str(d->a, arena_str(d->a, buf_view(&b)));
     return 0;
 }
 

@@ -41,16 +41,11 @@ static int put_time(struct encoder *x, const struct field *f, unsigned number,
                     const struct value *v)
 {
     struct str text = value_string(v);
-    int64_t ns;
+    int64_t seconds, nanos;
     size_t at = wire_open(x->b, number);
     if (text.n) {
-        if (!time_parse_rfc3339(text, &ns))
+        if (!time_parse_rfc3339_at(text, &seconds, &nanos))
             return wrong(x, f, "not an RFC 3339 time");
-        int64_t nanos = ns % NS_PER_S, seconds = ns / NS_PER_S;
-        if (nanos < 0) {
-            nanos += NS_PER_S;
-            seconds--;
-        }
         if (f->kind == FIELD_MICRO_TIME)
             nanos -= nanos % 1000;
         wire_put_tag(x->b, 1, WIRE_VARINT);

@@ -141,16 +141,18 @@ static int decode_quantity(struct decode *d, struct value *v)
 
 static int decode_time(struct decode *d, struct value *v, int digits)
 {
-    int64_t when;
+    int64_t s, ns;
     if (v->kind != VALUE_STRING)
         return mismatch(d, v, true);
-    if (!time_parse_rfc3339(value_string(v), &when))
+    if (!time_parse_rfc3339_at(value_string(v), &s, &ns))
         return err_set(d->e, ERR_BAD_REQUEST,
                        "parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"",
                        STR_ARG(value_string(v)),
                        digits ? "2006-01-02T15:04:05.000000Z07:00" : "2006-01-02T15:04:05Z07:00",
                        STR_ARG(value_string(v)));
-    *v = *value_str(d->a, time_rfc3339(d->a, when, digits));
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    time_write_rfc3339_at(&b, s, ns, digits);
+    *v = *value_str(d->a, arena_str(d->a, buf_view(&b)));
     return 0;
 }
 

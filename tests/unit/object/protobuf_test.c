@@ -84,6 +84,11 @@ static void both_ways(void **state)
         {"{\"i\":0,\"u\":\"1970-01-01T00:00:01.000002Z\"}", S0 I0 M0 IN T0 "5205080110d00f"},
         {"{\"i\":0,\"u\":\"1969-12-31T23:59:59.000000Z\"}",
          S0 I0 M0 IN T0 "520d08ffffffffffffffffff011000"},
+        // conformance-first-run: the year 1, and as far as RFC 3339 reaches
+        {"{\"i\":0,\"u\":\"0001-01-01T00:00:02.000000Z\"}",
+         S0 I0 M0 IN T0 "520d088292b8c398feffffff011000"},
+        {"{\"i\":0,\"u\":\"9999-12-31T23:59:59.000000Z\"}",
+         S0 I0 M0 IN T0 "520908ff82d1ffaf071000"},
         {"{\"i\":0,\"n\":5}", S0 I0 M0 IN T0 "5a06080010051a00"},
         {"{\"i\":0,\"n\":\"5%\"}", S0 I0 M0 IN T0 "5a08080110001a023525"},
         {"{\"i\":0,\"d\":\"1m0s\"}", S0 I0 M0 IN T0 "62070880b09dc2df01"},
@@ -188,6 +193,7 @@ static void refuses(void **state)
         {"72030a017b", "field a: line 1, column 2: unexpected end of JSON input"},
         {"79000000000000f07f", "proto: field f cannot be represented in JSON"},
         {"4a0a08ffffffffffffffff7f", "proto: time out of range in field t"},
+        {"4a07088083d1ffaf07", "proto: time out of range in field t"}, // the year 10000
         {"420112", "proto: malformed message: a map entry is cut off"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
