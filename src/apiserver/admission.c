@@ -166,13 +166,10 @@ static const struct plugin {
     const char *name;
     int (*admit)(struct op *op, struct err *e);
 } plugins[] = {
-    {"NamespaceLifecycle", namespace_lifecycle},
-    {"LimitRanger", admit_limits},
-    {"ServiceAccount", admit_service_account},
-    {"NodeRestriction", admit_node},
-    {"TaintNodesByCondition", taint_new_node},
-    {"Priority", priority},
-    {"DefaultTolerationSeconds", default_tolerations},
+    {"NamespaceLifecycle", namespace_lifecycle},       {"LimitRanger", admit_limits},
+    {"ServiceAccount", admit_service_account},         {"NodeRestriction", admit_node},
+    {"TaintNodesByCondition", taint_new_node},         {"Priority", priority},
+    {"DefaultTolerationSeconds", default_tolerations}, {"RuntimeClass", admit_runtime_class},
     {"DefaultStorageClass", default_storage_class},
 };
 
