@@ -8,9 +8,6 @@
 #include "base/time.h"
 #include <arpa/inet.h>
 
-enum { PROTOCOLS = 3 };
-static const char *const protocols[PROTOCOLS] = {"TCP", "UDP", "SCTP"};
-
 struct ranges {
     struct cache *cache;
     struct env *env;
@@ -20,15 +17,18 @@ struct ranges {
     const struct kind *addresses, *services;
     // One bit a port, set while some Service has it. Written by the store's writer, read by all:
     // relaxed, because a stale bit only makes a worse guess.
-    _Atomic(uint8_t) ports[PROTOCOLS][65536 / 8];
+    _Atomic(uint8_t) ports[65536 / 8];
 };
 
-static int protocol_index(struct str p)
+static void set_port(struct ranges *r, int64_t port, bool taken)
 {
-    for (int i = 0; i < PROTOCOLS; i++)
-        if (str_eqc(p, protocols[i]))
-            return i;
-    return 0;
+    if (port <= 0 || port > 65535)
+        return;
+    _Atomic(uint8_t) *at = &r->ports[port / 8];
+    if (taken)
+        atomic_fetch_or_explicit(at, (uint8_t)(1 << port % 8), memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(at, (uint8_t) ~(1 << port % 8), memory_order_relaxed);
 }
 
 static void set_ports(struct ranges *r, const struct object *o, bool taken)
@@ -38,16 +38,9 @@ static void set_ports(struct ranges *r, const struct object *o, bool taken)
     _cleanup_arena_ struct arena a = ARENA_INIT;
     const struct value *v = object_tree(&a, o);
     const struct value *ports = value_at(v, "spec.ports");
-    value_each_item (ports, p) {
-        int64_t port = value_int_at(p, "nodePort", 0);
-        if (port <= 0 || port > 65535)
-            continue;
-        _Atomic(uint8_t) *at = &r->ports[protocol_index(value_str_at(p, "protocol"))][port / 8];
-        if (taken)
-            atomic_fetch_or_explicit(at, (uint8_t)(1 << port % 8), memory_order_relaxed);
-        else
-            atomic_fetch_and_explicit(at, (uint8_t) ~(1 << port % 8), memory_order_relaxed);
-    }
+    value_each_item (ports, p)
+        set_port(r, value_int_at(p, "nodePort", 0), taken);
+    set_port(r, value_int_at(v, "spec.healthCheckNodePort", 0), taken);
 }
 
 static void on_service(void *ctx, struct object *old, struct object *new)
@@ -160,37 +153,28 @@ uint16_t ranges_last_port(struct ranges *r)
     return r->last;
 }
 
-bool ranges_port_taken(struct ranges *r, struct str protocol, unsigned port)
+bool ranges_port_taken(struct ranges *r, unsigned port)
 {
-    if (port > 65535)
-        return false;
-    return atomic_load_explicit(&r->ports[protocol_index(protocol)][port / 8],
-                                memory_order_relaxed) >>
-               (port % 8) &
-           1;
+    return port <= 65535 &&
+           (atomic_load_explicit(&r->ports[port / 8], memory_order_relaxed) >> (port % 8) & 1);
 }
 
-unsigned ranges_free_port(struct ranges *r, struct str protocol, const unsigned *not_these,
-                          size_t n)
+unsigned ranges_free_port(struct ranges *r, bool (*not_this)(void *ctx, unsigned port), void *ctx)
 {
     unsigned span = (unsigned)(r->last - r->first + 1);
     uint32_t start;
     env_random(r->env, &start, sizeof start);
     for (unsigned i = 0; i < span; i++) {
         unsigned port = r->first + (start % span + i) % span;
-        bool chosen = ranges_port_taken(r, protocol, port);
-        for (size_t j = 0; j < n && !chosen; j++)
-            chosen = not_these[j] == port;
-        if (!chosen)
+        if (!ranges_port_taken(r, port) && !not_this(ctx, port))
             return port;
     }
     return 0;
 }
 
-struct str ranges_port_key(struct arena *a, struct str protocol, unsigned port)
+struct str ranges_port_key(struct arena *a, unsigned port)
 {
-    return arena_printf(a, "/registry/ranges/nodeports/%s/%u", protocols[protocol_index(protocol)],
-                        port);
+    return arena_printf(a, "/registry/ranges/nodeports/%u", port);
 }
 
 struct str ranges_mark_key(struct ranges *r, struct arena *a, struct str address)

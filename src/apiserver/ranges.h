@@ -20,11 +20,10 @@ bool ranges_taken(struct ranges *r, struct str address);
 struct str ranges_free_address(struct ranges *r, struct arena *a);
 uint16_t ranges_first_port(struct ranges *r);
 uint16_t ranges_last_port(struct ranges *r);
-bool ranges_port_taken(struct ranges *r, struct str protocol, unsigned port);
-// 0: all are taken. `not_these`: chosen in this operation already.
-unsigned ranges_free_port(struct ranges *r, struct str protocol, const unsigned *not_these,
-                          size_t n);
-struct str ranges_port_key(struct arena *a, struct str protocol, unsigned port);
+bool ranges_port_taken(struct ranges *r, unsigned port);
+// 0: all are taken. `not_this`: whether the operation has other plans with a port.
+unsigned ranges_free_port(struct ranges *r, bool (*not_this)(void *ctx, unsigned port), void *ctx);
+struct str ranges_port_key(struct arena *a, unsigned port);
 // The IPAddress object that marks an address for a Service.
 int ranges_mark(struct ranges *r, struct arena *a, struct str address, struct str ns,
                 struct str name, struct object **ret, struct err *e);

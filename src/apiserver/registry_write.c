@@ -462,14 +462,23 @@ int op_validate(struct op *op, struct err *e)
         value_setc(
             op->a, meta, "resourceVersion",
             value_str(op->a, arena_printf(op->a, "%llu", (unsigned long long)op->found->revision)));
+    const char *apart = op->strategy ? op->strategy->unvalidated : NULL;
+    struct value *part = apart ? value_at(op->new, apart) : NULL;
+    if (part)
+        value_del_at(op->new, apart);
     int r =
         schema_validate_subresource(op->a, op->kind, op->request->subresource, op->new, op->old, e);
+    if (part)
+        value_set_at(op->a, op->new, apart, part);
     value_delc(meta, "resourceVersion");
     if (r < 0)
         return r;
     if (op->strategy && op->strategy->finish)
         r = op->strategy->finish(op, e);
-    return r < 0 ? r : OP_NEXT;
+    if (r < 0)
+        return r;
+    op_warnings(op);
+    return OP_NEXT;
 }
 
 // ---- encode

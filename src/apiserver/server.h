@@ -127,6 +127,8 @@ int op_decode(struct op *op, const struct value *body, const struct type *type,
 // Writes another object with the operation's own: the reference is taken over.
 void op_write_object(struct op *op, struct object *o, int64_t expected);
 void op_warn(struct op *op, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// Warns of what is accepted and yet will not do what it says (warnings.c).
+void op_warnings(struct op *op);
 // A value of op_write that nobody else holds: freed with the operation.
 void op_keep_blob(struct op *op, struct blob *b);
 // Answers with a virtual object: copied into the answer's arena.

@@ -15,6 +15,8 @@ struct strategy {
     int (*grace)(struct op *op, struct err *e);
     // More writes when the object goes for good.
     int (*remove)(struct op *op, struct err *e);
+    // A part that the originals keep as it was sent, whatever its type asks for; or NULL.
+    const char *unvalidated;
     bool keep_status_on_create;    // nodes register with their status
     bool keep_metadata_generation; // the client's generation counts
 };

@@ -43,6 +43,9 @@ static int prepare_create(struct op *op, struct err *e)
     struct arena *a = op->a;
     struct value *status = value_object(a);
     const struct value *gates = value_at(op->new, "spec.schedulingGates");
+    // Less than nothing is as little as there can be.
+    if (value_int_at(op->new, "spec.terminationGracePeriodSeconds", 0) < 0)
+        value_set_at(a, op->new, "spec.terminationGracePeriodSeconds", value_int(a, 1));
     value_setc(a, status, "phase", value_strc(a, "Pending"));
     if (value_len(gates)) {
         struct value *list = value_array(a), *c = value_object(a);
@@ -122,6 +125,8 @@ static int grace(struct op *op, struct err *e)
     struct str phase = value_str_at(op->old, "status.phase");
     if (op->grace < 0)
         op->grace = value_int_at(op->old, "spec.terminationGracePeriodSeconds", 30);
+    if (op->grace < 0)
+        op->grace = 1;
     // Nobody runs it, or nothing of it runs any more: there is nobody to wait for.
     if (!value_str_at(op->old, "spec.nodeName").n || str_eqc(phase, "Failed") ||
         str_eqc(phase, "Succeeded"))

@@ -1,27 +1,16 @@
-// Services: cluster addresses and node ports, taken and given back in the transaction of the
-// Service itself.
+// Services: cluster addresses and node ports (service_ports.c), taken and given back in the
+// transaction of the Service itself.
 //
-// What a Service holds is a function of its spec (clusterIPs, nodePort of each port,
-// healthCheckNodePort), so an update is: work out what the new spec holds, compare with the old,
-// mark the difference.
+// What a Service holds is a function of its spec, so an update is: work out what the new spec
+// holds, compare with the old, mark the difference.
 #include "apiserver/ranges.h"
+#include "apiserver/service_ports.h"
 #include "apiserver/strategy.h"
-
-static bool type_is(const struct value *service, const char *type)
-{
-    struct str t = value_str_at(service, "spec.type");
-    return t.n ? str_eqc(t, type) : !strcmp(type, "ClusterIP");
-}
+#include "base/map.h"
 
 static bool has_address(const struct value *v)
 {
-    return !type_is(v, "ExternalName");
-}
-
-static bool has_node_ports(const struct value *v)
-{
-    return type_is(v, "NodePort") || (type_is(v, "LoadBalancer") &&
-                                      value_bool_at(v, "spec.allocateLoadBalancerNodePorts", true));
+    return !service_type_is(v, "ExternalName");
 }
 
 // The address that the Service holds: STR_NULL for headless ones and ExternalName.
@@ -40,17 +29,58 @@ static void set_address(struct op *op, struct str ip)
     value_set_at(a, op->new, "spec.clusterIPs", list);
 }
 
+static bool is_headless(const struct value *v)
+{
+    return str_eqc(value_str_at(v, "spec.clusterIP"), "None");
+}
+
+static void push_family(struct op *op, struct value *families, const char *name)
+{
+    value_push(op->a, families, value_strc(op->a, name));
+}
+
+// What the client leaves open. A headless Service without a selector may have endpoints of any
+// family: it claims both.
 static void set_families(struct op *op)
 {
     struct arena *a = op->a;
-    struct value *spec = value_getc(op->new, "spec");
-    if (!value_len(value_getc(spec, "ipFamilies"))) {
-        struct value *f = value_array(a);
-        value_push(a, f, value_strc(a, "IPv4"));
-        value_setc(a, spec, "ipFamilies", f);
-    }
+    struct value *spec = value_getc(op->new, "spec"), *families = value_getc(spec, "ipFamilies");
+    bool open = is_headless(op->new) && !value_len(value_getc(spec, "selector"));
+    if (!value_len(families))
+        value_setc(a, spec, "ipFamilies", families = value_array(a));
     if (!value_getc(spec, "ipFamilyPolicy"))
-        value_setc(a, spec, "ipFamilyPolicy", value_strc(a, "SingleStack"));
+        value_setc(
+            a, spec, "ipFamilyPolicy",
+            value_strc(a, open || value_len(families) > 1 ? "RequireDualStack" : "SingleStack"));
+    if (!value_len(families))
+        push_family(op, families,
+                    str_chr(value_str_at(spec, "clusterIP"), ':') < 0 ? "IPv4" : "IPv6");
+    if (open && value_len(families) == 1 &&
+        !str_eqc(value_str_at(spec, "ipFamilyPolicy"), "SingleStack"))
+        push_family(op, families,
+                    str_eqc(value_string(value_item(families, 0)), "IPv4") ? "IPv6" : "IPv4");
+}
+
+// The cluster has IPv4 addresses alone.
+static int check_families(struct op *op, struct err *e)
+{
+    const struct value *families = value_at(op->new, "spec.ipFamilies");
+    if (!has_address(op->new) ||
+        (is_headless(op->new) && !value_len(value_at(op->new, "spec.selector"))))
+        return 0;
+    if (str_eqc(value_str_at(op->new, "spec.ipFamilyPolicy"), "RequireDualStack"))
+        return api_invalid(e, op->kind, op->name, "FieldValueInvalid", "spec.ipFamilyPolicy",
+                           "Invalid value: \"RequireDualStack\": this cluster is not configured "
+                           "for dual-stack services");
+    value_each_item (families, family) {
+        if (str_eqc(value_string(family), "IPv4"))
+            continue;
+        char *path = arena_cstr(op->a, arena_printf(op->a, "spec.ipFamilies[%zu]", family_i));
+        return api_invalid(e, op->kind, op->name, "FieldValueInvalid", path,
+                           "Invalid value: \"%.*s\": not configured on this cluster",
+                           STR_ARG(value_string(family)));
+    }
+    return 0;
 }
 
 // clusterIP and clusterIPs are two views of one thing; whichever the client gave decides.
@@ -82,13 +112,34 @@ static int prepare_create(struct op *op, struct err *e)
     return 0;
 }
 
-static const struct value *same_port(const struct value *ports, const struct value *p)
+// The old ports by protocol and number.
+static void index_ports(struct op *op, const struct value *ports, struct map *by_port)
 {
-    value_each_item (ports, q)
-        if (value_int_at(q, "port", 0) == value_int_at(p, "port", 0) &&
-            str_eq(value_str_at(q, "protocol"), value_str_at(p, "protocol")))
-            return q;
-    return NULL;
+    value_each_item (ports, p) {
+        struct str key = arena_printf(op->a, "%.*s/%lld", STR_ARG(value_str_at(p, "protocol")),
+                                      (long long)value_int_at(p, "port", 0));
+        if (!map_has(by_port, key))
+            map_set(by_port, key, p);
+    }
+}
+
+// A port that had a node port keeps it, unless the client names another.
+static void keep_node_ports(struct op *op, struct value *ports)
+{
+    struct map by_port = MAP_INIT;
+    bool now = service_has_node_ports(op->new), before = service_has_node_ports(op->old);
+    index_ports(op, value_at(op->old, "spec.ports"), &by_port);
+    value_each_item (ports, p) {
+        struct str key = arena_printf(op->a, "%.*s/%lld", STR_ARG(value_str_at(p, "protocol")),
+                                      (long long)value_int_at(p, "port", 0));
+        const struct value *q = map_get(&by_port, key);
+        int64_t mine = value_int_at(p, "nodePort", 0), was = value_int_at(q, "nodePort", 0);
+        if (now && before && !mine && was)
+            value_setc(op->a, p, "nodePort", value_int(op->a, was));
+        else if (!now && (mine == was || !mine))
+            value_delc(p, "nodePort");
+    }
+    map_done(&by_port);
 }
 
 // Fields that only some types have and that the client merely carried along.
@@ -105,8 +156,10 @@ static void drop_meaningless(struct op *op, struct value *spec)
     };
     const struct value *old = value_getc(op->old, "spec");
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        bool has = (type_is(op->new, "NodePort") && fields[i].node_port) ||
-                   (type_is(op->new, "LoadBalancer") && fields[i].load_balancer);
+        bool has = (service_type_is(op->new, "NodePort") && fields[i].node_port) ||
+                   (service_type_is(op->new, "LoadBalancer") && fields[i].load_balancer);
+        if (!strcmp(fields[i].field, "healthCheckNodePort"))
+            has = service_needs_health_check(op->new);
         struct value *mine = value_getc(spec, fields[i].field);
         if (!has && mine && value_eq(mine, value_getc(old, fields[i].field)))
             value_delc(spec, fields[i].field);
@@ -127,17 +180,11 @@ static int prepare_update(struct op *op, struct err *e)
         value_setc(op->a, spec, "clusterIP", value_at(op->old, "spec.clusterIP"));
         value_setc(op->a, spec, "clusterIPs", value_at(op->old, "spec.clusterIPs"));
     }
-    const struct value *old_ports = value_at(op->old, "spec.ports");
-    bool now = has_node_ports(op->new), before = has_node_ports(op->old);
-    struct value *ports = value_getc(spec, "ports");
-    value_each_item (ports, p) {
-        const struct value *q = same_port(old_ports, p);
-        int64_t mine = value_int_at(p, "nodePort", 0), was = value_int_at(q, "nodePort", 0);
-        if (now && before && !mine && was)
-            value_setc(op->a, p, "nodePort", value_int(op->a, was));
-        else if (!now && (mine == was || !mine))
-            value_delc(p, "nodePort");
-    }
+    keep_node_ports(op, value_getc(spec, "ports"));
+    const struct value *check = value_at(op->old, "spec.healthCheckNodePort");
+    if (service_needs_health_check(op->new) && service_needs_health_check(op->old) && check &&
+        !value_int_at(spec, "healthCheckNodePort", 0))
+        value_setc(op->a, spec, "healthCheckNodePort", value_clone(op->a, check));
     drop_meaningless(op, spec);
     align_addresses(op);
     return 0;
@@ -183,89 +230,14 @@ static int hold_address(struct op *op, struct err *e)
     return 0;
 }
 
-static bool holds_port(const struct value *service, struct str protocol, int64_t port)
-{
-    const struct value *ports = value_at(service, "spec.ports");
-    value_each_item (ports, p)
-        if (value_int_at(p, "nodePort", 0) == port && str_eq(value_str_at(p, "protocol"), protocol))
-            return true;
-    return false;
-}
-
-static void mark_port(struct op *op, struct str protocol, unsigned port)
-{
-    struct str owner = arena_printf(op->a, "%.*s/%.*s", STR_ARG(op->ns), STR_ARG(op->name));
-    struct blob *b = blob_new(owner);
-    op_write(op, STORE_PUT, ranges_port_key(op->a, protocol, port), b, 0);
-    op_keep_blob(op, b);
-}
-
-static int hold_port(struct op *op, struct value *p, size_t i, unsigned *chosen, size_t *nchosen,
-                     struct err *e)
-{
-    struct ranges *r = op->server->ranges;
-    struct str protocol = value_str_at(p, "protocol");
-    int64_t port = value_int_at(p, "nodePort", 0);
-    struct str field = arena_printf(op->a, "spec.ports[%zu].nodePort", i);
-    char *path = arena_cstr(op->a, field);
-    if (port && op->found && holds_port(op->old, protocol, port))
-        return 0;
-    if (!port) {
-        port = ranges_free_port(r, protocol, chosen, *nchosen);
-        if (!port)
-            return api_invalid(e, op->kind, op->name, "FieldValueInvalid", path,
-                               "Invalid value: 0: failed to allocate a nodePort: range is full");
-        value_setc(op->a, p, "nodePort", value_int(op->a, port));
-    } else if (port < ranges_first_port(r) || port > ranges_last_port(r)) {
-        return api_invalid(
-            e, op->kind, op->name, "FieldValueInvalid", path,
-            "Invalid value: %lld: provided port is not in the valid range. The range "
-            "of valid ports is %u-%u",
-            (long long)port, ranges_first_port(r), ranges_last_port(r));
-    } else if (ranges_port_taken(r, protocol, (unsigned)port)) {
-        return api_invalid(e, op->kind, op->name, "FieldValueInvalid", path,
-                           "Invalid value: %lld: provided port is already allocated",
-                           (long long)port);
-    }
-    chosen[(*nchosen)++] = (unsigned)port;
-    mark_port(op, protocol, (unsigned)port);
-    return 0;
-}
-
-static void release_ports(struct op *op, const struct value *of, const struct value *unless_in)
-{
-    const struct value *ports = value_at(of, "spec.ports");
-    value_each_item (ports, p) {
-        int64_t port = value_int_at(p, "nodePort", 0);
-        struct str protocol = value_str_at(p, "protocol");
-        if (port && !(unless_in && holds_port(unless_in, protocol, port)))
-            op_write(op, STORE_DELETE, ranges_port_key(op->a, protocol, (unsigned)port), NULL,
-                     STORE_ANY);
-    }
-}
-
 static int finish(struct op *op, struct err *e)
 {
     if (op->request->subresource.n)
         return 0;
-    int r = hold_address(op, e);
-    if (r < 0)
-        return r;
-    struct value *ports = value_at(op->new, "spec.ports");
-    unsigned *chosen = arena_array(op->a, unsigned, value_len(ports) + 1);
-    size_t nchosen = 0;
-    // Those that are asked for by number come first, so that a guess does not take one of them.
-    value_each_item (ports, p)
-        if (has_node_ports(op->new) && value_int_at(p, "nodePort", 0) &&
-            (r = hold_port(op, p, p_i, chosen, &nchosen, e)) < 0)
-            return r;
-    value_each_item (ports, p)
-        if (has_node_ports(op->new) && !value_int_at(p, "nodePort", 0) &&
-            (r = hold_port(op, p, p_i, chosen, &nchosen, e)) < 0)
-            return r;
-    if (op->found)
-        release_ports(op, op->old, op->new);
-    return 0;
+    int r = check_families(op, e);
+    if (r >= 0)
+        r = hold_address(op, e);
+    return r < 0 ? r : service_ports_hold(op, e);
 }
 
 static int forget(struct op *op, struct err *e)
@@ -274,7 +246,7 @@ static int forget(struct op *op, struct err *e)
     struct str ip = held_address(op->old);
     if (ip.n)
         op_write(op, STORE_DELETE, ranges_mark_key(op->server->ranges, op->a, ip), NULL, STORE_ANY);
-    release_ports(op, op->old, NULL);
+    service_ports_release(op);
     return 0;
 }
 
@@ -285,4 +257,5 @@ const struct strategy strategy_services = {
     .prepare_update = prepare_update,
     .finish = finish,
     .remove = forget,
+    .unvalidated = "status.conditions",
 };

@@ -279,6 +279,10 @@ void check_claim_spec(struct check *c, const struct value *spec, const struct va
     } else if (quantity_parse(value_string(storage), &q) && q.nano <= 0) {
         check_invalid(c, "resources[storage]", storage, "must be greater than zero");
     }
+    // Empty means: of no class, and so not of the default one either.
+    if (value_str_at(spec, "storageClassName").n)
+        check_format(c, "storageClassName", value_getc(spec, "storageClassName"),
+                     FORMAT_DNS1123_SUBDOMAIN);
     size_t n = value_len(value_getc(spec, "accessModes"));
     value_each_item (value_getc(spec, "accessModes"), mode)
         if (n > 1 && str_eqc(value_string(mode), "ReadWriteOncePod"))

@@ -104,6 +104,8 @@ void default_service_spec(struct arena *a, struct value *spec)
 {
     struct str type = value_str_at(spec, "type");
     bool node_port = str_eqc(type, "NodePort"), balancer = str_eqc(type, "LoadBalancer");
+    if (str_eqc(value_str_at(spec, "sessionAffinity"), "None"))
+        value_delc(spec, "sessionAffinityConfig");
     if (str_eqc(value_str_at(spec, "sessionAffinity"), "ClientIP") &&
         !has(spec, "sessionAffinityConfig"))
         value_set_at(a, spec, "sessionAffinityConfig.clientIP", value_object(a));
@@ -114,13 +116,6 @@ void default_service_spec(struct arena *a, struct value *spec)
     if (str_eqc(type, "ExternalName"))
         return;
     set_empty(a, spec, "internalTrafficPolicy", "Cluster");
-    set_empty(a, spec, "ipFamilyPolicy", "SingleStack");
-    if (!value_len(value_getc(spec, "ipFamilies"))) {
-        bool six = str_chr(value_str_at(spec, "clusterIP"), ':') >= 0;
-        struct value *families = value_array(a);
-        value_push(a, families, value_strc(a, six ? "IPv6" : "IPv4"));
-        value_setc(a, spec, "ipFamilies", families);
-    }
 }
 
 void default_namespace(struct arena *a, struct value *namespace)
