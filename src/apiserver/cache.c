@@ -29,7 +29,6 @@
 #define RING_KEEP                                                                                  \
     ((uint64_t)75 * NS_PER_S) // younger events make the ring grow instead of falling out
 #define RING_OLD ((uint64_t)300 * NS_PER_S) // older ones fall out when the next one comes
-#define PIN_KEEP ((uint64_t)300 * NS_PER_S)
 
 static void tree_ref(void *value)
 {
@@ -208,6 +207,32 @@ static void push_feeds(struct cache *c, struct change *changes, size_t n)
     free(events);
 }
 
+// ---- compaction by time: a list's version is kept for five minutes after it was superseded, as in
+// the originals, however few changes follow. Watches are not held to it: they go on for as long as
+// the ring has what they missed.
+
+// Under the lock, with each group.
+static void mark(struct cache *c, uint64_t mono)
+{
+    if (c->nmarks && mono - c->marks[c->nmarks - 1].mono < CACHE_MARK_EVERY) {
+        c->marks[c->nmarks - 1].revision = c->revision;
+        return;
+    }
+    if (c->nmarks == CACHE_MARKS)
+        memmove(c->marks, c->marks + 1, --c->nmarks * sizeof *c->marks);
+    c->marks[c->nmarks++] = (struct cache_mark){mono, c->revision};
+}
+
+// Under the lock: versions before this revision are compacted.
+static uint64_t compacted(struct cache *c)
+{
+    uint64_t now = env_mono(c->env);
+    size_t i = c->nmarks;
+    while (i && now - c->marks[i - 1].mono < CACHE_KEEP_NS + CACHE_MARK_EVERY)
+        i--;
+    return i ? c->marks[i - 1].revision : 0;
+}
+
 static void cache_on_store(void *ctx, const struct store_event *events, size_t n, uint64_t revision)
 {
     struct cache *c = ctx;
@@ -239,6 +264,7 @@ static void cache_on_store(void *ctx, const struct store_event *events, size_t n
     }
     if (revision > c->revision)
         c->revision = revision;
+    mark(c, mono);
     push_feeds(c, changes, nchanges);
     pthread_mutex_unlock(&c->lock);
 
@@ -378,29 +404,36 @@ static struct ptree *undo(struct ptree *tree, struct cache_event **events, size_
     return tree;
 }
 
+int cache_reached(struct cache *c, uint64_t revision, struct err *e)
+{
+    uint64_t current = cache_revision(c);
+    if (revision <= current)
+        return 0;
+    err_set(e, ERR_TIMEOUT, "Timeout: Too large resource version: %llu, current: %llu",
+            (unsigned long long)revision, (unsigned long long)current);
+    err_cause(e, "ResourceVersionTooLarge", STR_NULL, "Too large resource version");
+    if (e)
+        e->retry_after_seconds = 1;
+    return -504;
+}
+
 int cache_snapshot_at(struct cache *c, const struct kind *k, uint64_t revision,
                       struct cache_snapshot *ret, struct err *e)
 {
     struct cache_kind *ck = cache_kind_of(c, k);
+    int r = cache_reached(c, revision, e);
+    if (r < 0)
+        return r;
     pthread_mutex_lock(&c->lock);
-    uint64_t current = c->revision, floor = ck->floor;
-    if (revision > current) {
-        pthread_mutex_unlock(&c->lock);
-        err_set(e, ERR_TIMEOUT, "Timeout: Too large resource version: %llu, current: %llu",
-                (unsigned long long)revision, (unsigned long long)current);
-        err_cause(e, "ResourceVersionTooLarge", STR_NULL, "Too large resource version");
-        if (e)
-            e->retry_after_seconds = 1;
-        return err_code(e);
-    }
-    for (size_t i = 0; i < CACHE_PINS; i++) {
+    bool gone = revision < compacted(c);
+    for (size_t i = 0; i < CACHE_PINS && !gone; i++) {
         if (ck->pins[i].revision != revision || !revision)
             continue;
         *ret = (struct cache_snapshot){k, ptree_ref(ck->pins[i].tree), revision};
         pthread_mutex_unlock(&c->lock);
         return 0;
     }
-    if (revision < floor) {
+    if (gone || revision < ck->floor) {
         pthread_mutex_unlock(&c->lock);
         return err_set(e, ERR_EXPIRED, "The resourceVersion for the provided list is too old.");
     }
@@ -433,7 +466,7 @@ void cache_pin(struct cache *c, const struct cache_snapshot *s)
             into = p;
             break;
         }
-        if (p->revision && now - p->mono > PIN_KEEP) {
+        if (p->revision && now - p->mono > CACHE_KEEP_NS) {
             drop[ndrop++] = p->tree;
             *p = (struct cache_pinned){0};
         }

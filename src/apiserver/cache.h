@@ -46,11 +46,13 @@ struct cache_snapshot {
     uint64_t revision;
 };
 void cache_snapshot(struct cache *c, const struct kind *k, struct cache_snapshot *ret);
-// As it was at `revision`. ERR_EXPIRED where that is too long ago; ERR_TIMEOUT where it is in the
-// future.
+// As it was at `revision`. ERR_EXPIRED where that was superseded more than five minutes ago, or is
+// not known any more; ERR_TIMEOUT where it is in the future.
 int cache_snapshot_at(struct cache *c, const struct kind *k, uint64_t revision,
                       struct cache_snapshot *ret, struct err *e);
 void cache_snapshot_done(struct cache_snapshot *s); // also of a zeroed one
+// ERR_TIMEOUT "Too large resource version" where the cache has not come as far as `revision`.
+int cache_reached(struct cache *c, uint64_t revision, struct err *e);
 // Keep this version findable by cache_snapshot_at for some minutes: somebody pages through it.
 void cache_pin(struct cache *c, const struct cache_snapshot *s);
 #define _cleanup_snapshot_ __attribute__((cleanup(cache_snapshot_done)))

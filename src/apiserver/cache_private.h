@@ -52,6 +52,15 @@ struct cache_feed {
     bool running;
 };
 
+// The revision that the cache had reached CACHE_MARK_EVERY after `mono`: CACHE_KEEP_NS later what
+// is before it is compacted.
+struct cache_mark {
+    uint64_t mono, revision;
+};
+#define CACHE_MARKS      16
+#define CACHE_MARK_EVERY ((uint64_t)30 * 1000000000)
+#define CACHE_KEEP_NS    ((uint64_t)300 * 1000000000)
+
 struct cache {
     struct store *store;
     struct env *env;
@@ -59,6 +68,8 @@ struct cache {
     // Guards trees, ring, pins, feeds' pending events and `revision`; held for pointer moves only.
     pthread_mutex_t lock;
     uint64_t revision;
+    struct cache_mark marks[CACHE_MARKS]; // oldest first
+    size_t nmarks;
     struct cache_kind *kinds; // by index of the storage kind
     size_t nkinds;
     const struct kind **by_prefix; // storage kinds, sorted by storage prefix

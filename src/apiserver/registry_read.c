@@ -26,10 +26,26 @@ struct object *shown_as(const struct kind *k, struct object *o)
     return ret;
 }
 
+static int revision_parse(struct str s, uint64_t *ret, struct err *e)
+{
+    *ret = 0;
+    if (!s.n || str_to_u64(s, ret))
+        return 0;
+    return err_set(e, ERR_BAD_REQUEST,
+                   "resourceVersion: Invalid value: \"%.*s\": must be an unsigned decimal number",
+                   STR_ARG(s));
+}
+
 int op_get(struct op *op, struct err *e)
 {
     if (op->sub_ops && op->sub_ops->get)
         return op->sub_ops->get(op, e);
+    uint64_t least; // the state may be newer than what is asked for, not older
+    int r = revision_parse(op->request->resource_version, &least, e);
+    if (r >= 0)
+        r = cache_reached(op->server->cache, least, e);
+    if (r < 0)
+        return r;
     _cleanup_object_ struct object *o =
         cache_get(op->server->cache, op->kind, op->ns, op->request->name);
     if (!o)
@@ -128,16 +144,6 @@ static int options_invalid(struct err *e, const char *reason, const char *field,
     err_details(e, STR_NULL, STR("meta.k8s.io"), STR("ListOptions"));
     err_cause(e, reason, str_of(field), "%s", text);
     return -422;
-}
-
-static int revision_parse(struct str s, uint64_t *ret, struct err *e)
-{
-    *ret = 0;
-    if (!s.n || str_to_u64(s, ret))
-        return 0;
-    return err_set(e, ERR_BAD_REQUEST,
-                   "resourceVersion: Invalid value: \"%.*s\": must be an unsigned decimal number",
-                   STR_ARG(s));
 }
 
 int list_position(struct arena *a, const struct api_request *r, struct list_position *ret,
@@ -244,13 +250,14 @@ static int take_snapshot(struct op *op, const struct list_position *at, struct c
                          struct err *e)
 {
     struct cache *cache = op->server->cache;
-    if (at->mode == LIST_RECENT && at->revision > cache_revision(cache))
-        return cache_snapshot_at(cache, op->kind, at->revision, ret, e); // says how far ahead
+    int r;
     if (at->mode == LIST_RECENT) {
-        cache_snapshot(cache, op->kind, ret);
-        return 0;
+        r = cache_reached(cache, at->revision, e);
+        if (r >= 0)
+            cache_snapshot(cache, op->kind, ret);
+        return r;
     }
-    int r = cache_snapshot_at(cache, op->kind, at->revision, ret, e);
+    r = cache_snapshot_at(cache, op->kind, at->revision, ret, e);
     if (r < 0 && err_is(e, ERR_EXPIRED) && at->after.n) {
         struct str token = token_make(op->a, op->kind, -1, at->after);
         err_done(e);

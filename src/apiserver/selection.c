@@ -93,9 +93,23 @@ bool selection_key(const struct selection *s, const struct object *o)
     return !s->ns.n || str_eq(s->ns, object_namespace(o));
 }
 
+// "a.b|c": c where a.b is absent or empty.
+static const struct value *field_value(const struct value *object, struct str path)
+{
+    ptrdiff_t bar = str_chr(path, '|');
+    if (bar < 0)
+        return value_at(object, path.p);
+    char first[64];
+    BUG_ON((size_t)bar >= sizeof first); // paths of the tables
+    memcpy(first, path.p, (size_t)bar);
+    first[bar] = 0;
+    const struct value *v = value_at(object, first);
+    return value_is(v, VALUE_STRING) && v->n ? v : value_at(object, path.p + bar + 1);
+}
+
 static bool field_matches(const struct selection_field *f, const struct value *object)
 {
-    const struct value *v = value_at(object, f->path.p);
+    const struct value *v = field_value(object, f->path);
     char digits[24];
     struct str text = f->absent;
     if (value_is(v, VALUE_STRING)) {

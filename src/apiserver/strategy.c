@@ -195,15 +195,63 @@ static int csr_create(struct op *op, struct err *e)
     return 0;
 }
 
+static struct value *condition_of(const struct value *list, struct str type)
+{
+    value_each_item (list, c)
+        if (str_eq(value_str_at(c, "type"), type))
+            return c;
+    return NULL;
+}
+
+// When each condition was written and when it last changed, where the writer does not say.
+static void csr_times(struct op *op)
+{
+    const struct value *was = value_at(op->old, "status.conditions");
+    value_each_item (value_at(op->new, "status.conditions"), c) {
+        const struct value *old = condition_of(was, value_str_at(c, "type"));
+        bool same = old && str_eq(value_str_at(old, "status"), value_str_at(c, "status"));
+        if (!value_str_at(c, "lastUpdateTime").n)
+            value_setc(op->a, c, "lastUpdateTime", op_now(op));
+        if (!value_str_at(c, "lastTransitionTime").n)
+            value_setc(op->a, c, "lastTransitionTime",
+                       same && value_getc(old, "lastTransitionTime")
+                           ? value_getc(old, "lastTransitionTime")
+                           : op_now(op));
+    }
+}
+
+// Approval and denial are given by /approval alone: /status takes the others.
+static void csr_keep_decision(struct op *op)
+{
+    struct value *list = value_array(op->a);
+    value_each_item (value_at(op->new, "status.conditions"), c)
+        if (!str_eqc(value_str_at(c, "type"), "Approved") &&
+            !str_eqc(value_str_at(c, "type"), "Denied"))
+            value_push(op->a, list, c);
+    value_each_item (value_at(op->old, "status.conditions"), c)
+        if (str_eqc(value_str_at(c, "type"), "Approved") ||
+            str_eqc(value_str_at(c, "type"), "Denied"))
+            value_push(op->a, list, c);
+    if (list->n)
+        value_set_at(op->a, op->new, "status.conditions", list);
+}
+
+// What is asked for never changes; /approval writes conditions, and metadata as any write.
 static int csr_update(struct op *op, struct err *e)
 {
     (void)e;
     struct value *conditions = value_at(op->new, "status.conditions");
-    if (!op_sub(op, "approval"))
-        return 0;
-    op->new = value_clone(op->a, op->old);
-    if (conditions)
-        value_set_at(op->a, op->new, "status.conditions", conditions);
+    value_setc(op->a, op->new, "spec", value_getc(op->old, "spec"));
+    if (op_sub(op, "approval")) {
+        struct value *status = value_clone(op->a, value_getc(op->old, "status"));
+        value_setc(op->a, op->new, "status", status ? status : value_object(op->a));
+        if (conditions)
+            value_set_at(op->a, op->new, "status.conditions", conditions);
+    } else if (op_sub(op, "status")) {
+        csr_keep_decision(op);
+    }
+    if (op->request->subresource.n)
+        csr_times(op);
     return 0;
 }
 
