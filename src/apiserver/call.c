@@ -220,7 +220,9 @@ int op_committed(struct op *op, struct err *e)
             return OP_AGAIN;
         return api_conflict(e, op->kind, op->name, NULL);
     case STORE_FULL:
-        return err_set(e, ERR_INTERNAL, "the store's disk is full: nothing was written");
+        return err_set(e, ERR_STORAGE,
+                       "the disk of the store is full, nothing was written: make room on it; "
+                       "writes go on by themselves then, without a restart");
     default:
         atomic_store_explicit(&op->server->store_failed, true, memory_order_relaxed);
         return err_set(e, ERR_UNAVAILABLE, "the store takes no writes: %s",

@@ -171,14 +171,22 @@ const struct part apiserver_part_https = {
 
 static int write_kubeconfig(struct part_host *h, void **ret_state, struct err *e)
 {
-    (void)ret_state;
+    (void)ret_state, (void)e;
     _cleanup_arena_ struct arena a = ARENA_INIT;
     struct str url =
         arena_printf(&a, "https://%s:%u", listens_everywhere(h) ? "127.0.0.1" : h->bind,
                      http_server_port(h->http));
     struct str text =
         pki_kubeconfig(&a, h->pki, url, STR("admin"), h->pki->admin_cert, h->pki->admin_key);
-    return file_write_all(path_join(&a, h->data_dir, "admin.kubeconfig"), text, 0600, e);
+    // A full disk must not keep the server from starting: what is unchanged is not written, and
+    // what cannot be written is worth a word, not the cluster.
+    const char *path = path_join(&a, h->data_dir, "admin.kubeconfig");
+    _cleanup_err_ struct err why = ERR_INIT;
+    struct str old;
+    if ((file_read_all(&a, path, 1 << 20, &old, NULL) < 0 || !str_eq(old, text)) &&
+        file_write_all(path, text, 0600, &why) < 0)
+        log_warn("server", "admin.kubeconfig could not be written: %s", why.message);
+    return 0;
 }
 
 const struct part apiserver_part_kubeconfig = {.name = "kubeconfig", .start = write_kubeconfig};

@@ -5,7 +5,9 @@
 // crash during the first start leaves either a file or none; what is missing is made on the next
 // start. A leaf is remade when it expires within 30 days, when the CA did not sign it, or when it
 // lacks a name or address that the server now answers to. The CA and the ServiceAccount key are
-// never remade: they are the cluster's identity.
+// never remade: they are the cluster's identity. So where one of those is there but cannot be read
+// (cut short by a failing disk or a bad copy), the start is refused: going on would give every
+// client a stranger.
 //
 // Rejected: RSA (slow), a CA for each purpose as kubeadm has (front-proxy and etcd CAs come with
 // the features that need them).
@@ -233,6 +235,31 @@ static int read_optional(struct arena *a, const char *path, struct str *ret, str
     return file_read_all(a, path, 1 << 20, ret, e);
 }
 
+static int ca_damaged(struct err *e, const char *path, const char *what)
+{
+    ERR_clear_error();
+    return err_set(
+        e, ERR_INTERNAL,
+        "%s is damaged: %s; restore it from a backup, or remove ca.crt and ca.key to begin "
+        "with a new certificate authority (every client then needs new credentials)",
+        path, what);
+}
+
+// The authority's files are there: are they whole, and do they belong together?
+static int ca_check(const char *cert_path, struct str cert_text, const char *key_path,
+                    struct str key_text, struct err *e)
+{
+    _cleanup_cert_ X509 *cert = cert_read(cert_text);
+    _cleanup_key_ EVP_PKEY *key = key_read(key_text);
+    if (!cert)
+        return ca_damaged(e, cert_path, "it holds no whole certificate");
+    if (!key)
+        return ca_damaged(e, key_path, "it holds no whole private key");
+    if (X509_check_private_key(cert, key) != 1)
+        return ca_damaged(e, key_path, "it is not the key of ca.crt");
+    return 0;
+}
+
 // Loads NAME.crt and NAME.key, or makes and writes them.
 static int load_or_make(struct env *env, const char *dir, struct pki *p, const char *name,
                         const struct leaf *leaf, bool is_ca, struct str *ret_cert,
@@ -245,12 +272,14 @@ static int load_or_make(struct env *env, const char *dir, struct pki *p, const c
     int r;
     if ((r = read_optional(a, cert_path, &cert, e)) || (r = read_optional(a, key_path, &key, e)))
         return r;
-    bool have = cert.n > 0 && key.n > 0;
-    if (is_ca && have != (cert.n > 0 || key.n > 0))
+    bool have = cert.p && key.p;
+    if (is_ca && have != (cert.p || key.p))
         return err_set(e, ERR_INTERNAL,
                        "%s has only one of ca.crt and ca.key: restore the other from a backup, or "
                        "remove both to begin with a new certificate authority",
                        dir);
+    if (is_ca && have && (r = ca_check(cert_path, cert, key_path, key, e)))
+        return r;
     if (!have || (!is_ca && !still_good(env, a, cert, key, p->ca_cert, leaf))) {
         if ((r = make(env, a, is_ca ? STR_NULL : p->ca_cert, p->ca_key, leaf, &cert, &key, e)))
             return r;
@@ -268,8 +297,18 @@ static int load_or_make_key(const char *dir, struct pki *p, struct err *e)
 {
     const char *path = file_path(&p->arena, dir, "service-account.key");
     int r = read_optional(&p->arena, path, &p->service_account_key, e);
-    if (r || p->service_account_key.n > 0)
+    if (r)
         return r;
+    if (p->service_account_key.p) {
+        _cleanup_key_ EVP_PKEY *old = key_read(p->service_account_key);
+        ERR_clear_error();
+        return old ? 0
+                   : err_set(
+                         e, ERR_INTERNAL,
+                         "%s is damaged: it holds no whole private key; restore it from a backup, "
+                         "or remove it to begin with a new one (every token then ends)",
+                         path);
+    }
     _cleanup_key_ EVP_PKEY *key = EVP_EC_gen("P-256");
     if (!key)
         return crypto_error(e, "generating a key");

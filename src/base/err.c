@@ -30,6 +30,7 @@ static const struct {
     [ERR_NOT_IMPLEMENTED] = {"NotImplemented", 501},
     [ERR_UNAVAILABLE] = {"ServiceUnavailable", 503},
     [ERR_TIMEOUT] = {"Timeout", 504},
+    [ERR_STORAGE] = {"InsufficientStorage", 507},
 };
 
 static char *format(const char *fmt, va_list ap)

@@ -34,6 +34,7 @@ enum err_reason {
     ERR_NOT_IMPLEMENTED,    // 501 NotImplemented
     ERR_UNAVAILABLE,        // 503 ServiceUnavailable
     ERR_TIMEOUT,            // 504 Timeout
+    ERR_STORAGE, // 507 InsufficientStorage (not in apimachinery; clients print it as it is)
     ERR_REASON_COUNT
 };
 

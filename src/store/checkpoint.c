@@ -12,6 +12,11 @@
 // Opened with MDB_NOLOCK: the store's lock file and the single keeper thread do what LMDB's lock
 // would. The map is large and sparse; where the address space is limited it is made smaller, and
 // where it is too small for the data, larger.
+//
+// A file that was cut short would be a SIGBUS where a page is looked at that is no longer there. So
+// the file is kept longer than the last page that LMDB knows of, at all times (LMDB itself may
+// leave pages at the end unwritten): it is extended, sparsely, before each transaction. One that is
+// shorter was cut, and is refused before anything is mapped that is not there.
 #include "store/checkpoint.h"
 #include "base/arena.h"
 #include "base/env.h"
@@ -20,7 +25,10 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+// How much longer than needed the file is made before a transaction: more than one can add.
+static const uint64_t AHEAD_BYTES = (uint64_t)256 << 20;
 enum { FORMAT = 1, KEY_DIRECT = 480, RECORD_HEADER = 32, MARK_SIZE = 40 };
 static const size_t MAP_BYTES = (size_t)64 << 30, MAP_LEAST = (size_t)256 << 20;
 
@@ -30,6 +38,7 @@ struct checkpoint {
     MDB_txn *txn;
     MDB_dbi dbi;
     uint64_t k0, k1;
+    bool cut;          // the file is shorter than it was
     struct buf record; // scratch
 };
 
@@ -44,15 +53,49 @@ static int damaged(struct err *e, const char *path, const char *what)
     return err_set(e, ERR_INTERNAL, "checkpoint %s is damaged: %s", path, what);
 }
 
+static int failed_or_cut(struct err *e, struct checkpoint *c, int rc, const char *doing)
+{
+    return c->cut ? damaged(e, c->path, "it was cut short") : failed(e, c->path, rc, doing);
+}
+
+// Whether all pages that LMDB may look at are there; for a writer also room for what it adds.
+static int length_check(struct checkpoint *c, bool read_only, uint64_t size)
+{
+    MDB_stat stat;
+    MDB_envinfo info;
+    mdb_env_stat(c->env, &stat);
+    mdb_env_info(c->env, &info);
+    uint64_t needed = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    if (size && size < needed) {
+        c->cut = true;
+        return MDB_CORRUPTED;
+    }
+    if (!read_only && size < needed + AHEAD_BYTES / 2) {
+        mdb_filehandle_t fd;
+        mdb_env_get_fd(c->env, &fd);
+        if (ftruncate(fd, (off_t)(needed + AHEAD_BYTES)) < 0)
+            return errno;
+    }
+    return 0;
+}
+
 // Opens the file and a transaction on it.
 static int open_at(struct checkpoint *c, bool read_only)
 {
     unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD;
     struct stat st;
     size_t map = MAP_BYTES;
-    if (stat(c->path, &st) == 0)
-        while (map < (size_t)st.st_size * 2)
+    uint64_t size = 0;
+    if (stat(c->path, &st) == 0) {
+        size = (uint64_t)st.st_size;
+        while (map < size * 2)
             map *= 2;
+    }
+    // Both of LMDB's meta pages are looked at first.
+    if (size && size < 2 * (uint64_t)sysconf(_SC_PAGESIZE)) {
+        c->cut = true;
+        return MDB_CORRUPTED;
+    }
     for (;; map /= 2) {
         int rc = mdb_env_create(&c->env);
         if (rc)
@@ -67,7 +110,9 @@ static int open_at(struct checkpoint *c, bool read_only)
         if (rc != ENOMEM || map <= MAP_LEAST)
             return rc;
     }
-    int rc = mdb_txn_begin(c->env, NULL, read_only ? MDB_RDONLY : 0, &c->txn);
+    int rc = length_check(c, read_only, size);
+    if (!rc)
+        rc = mdb_txn_begin(c->env, NULL, read_only ? MDB_RDONLY : 0, &c->txn);
     return rc ? rc : mdb_dbi_open(c->txn, NULL, 0, &c->dbi);
 }
 
@@ -201,7 +246,7 @@ int checkpoint_load(const char *path, void (*fn)(void *ctx, struct entry *e), vo
         return 0;
     struct checkpoint *c = checkpoint_new(path);
     int rc = open_at(c, true);
-    int code = rc ? failed(e, path, rc, "opening") : load(c, fn, ctx, ret, e);
+    int code = rc ? failed_or_cut(e, c, rc, "opening") : load(c, fn, ctx, ret, e);
     close_at(c);
     return code;
 }
@@ -211,7 +256,7 @@ int checkpoint_begin(const char *path, struct checkpoint **ret, struct err *e)
     struct checkpoint *c = checkpoint_new(path);
     struct checkpoint_mark mark;
     int rc = open_at(c, false);
-    int code = rc ? failed(e, path, rc, "opening") : mark_read(c, &mark, e);
+    int code = rc ? failed_or_cut(e, c, rc, "opening") : mark_read(c, &mark, e);
     if (code) {
         close_at(c);
         return code;

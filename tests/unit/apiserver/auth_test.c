@@ -98,6 +98,64 @@ static void half_a_certificate_authority_is_refused(void **state)
     assert_non_null(strstr(e.message, "only one of ca.crt and ca.key"));
 }
 
+// attack-durability 3: files of the cluster's identity cut short at any place.
+static void cut_identity_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *message;
+    } files[] = {
+        {"ca.key",
+         "ca.key is damaged: it holds no whole private key; restore it from a backup, or"},
+        {"ca.crt",
+         "ca.crt is damaged: it holds no whole certificate; restore it from a backup, or"},
+        {"service-account.key",
+         "service-account.key is damaged: it holds no whole private key; restore it"},
+    };
+    pki_free(open_pki(NULL));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        _cleanup_arena_ struct arena a = ARENA_INIT;
+        char path[128], pki_dir[128];
+        struct str whole;
+        snprintf(path, sizeof path, "%s/pki/%s", dir, files[i].name);
+        snprintf(pki_dir, sizeof pki_dir, "%s/pki", dir);
+        assert_int_equal(file_read_all(&a, path, 1 << 16, &whole, NULL), 0);
+        const size_t cuts[] = {0, 1, 30, whole.n / 2, whole.n - 20};
+        for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++) {
+            assert_int_equal(file_write_all(path, str_sub(whole, 0, cuts[k]), 0600, NULL), 0);
+            const struct pki_options opt = {.dir = pki_dir, .cluster_domain = STR("cluster.local")};
+            struct pki *p = NULL;
+            _cleanup_err_ struct err e = ERR_INIT;
+            assert_int_equal(pki_open(env, &opt, &p, &e), -500);
+            assert_non_null(strstr(e.message, files[i].message));
+        }
+        assert_int_equal(file_write_all(path, whole, 0600, NULL), 0);
+    }
+    pki_free(open_pki(NULL));
+}
+
+static void a_key_of_another_authority_is_refused(void **state)
+{
+    (void)state;
+    pki_free(open_pki(NULL));
+    char path[128], pki_dir[128];
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str mine, other;
+    snprintf(pki_dir, sizeof pki_dir, "%s/pki", dir);
+    snprintf(path, sizeof path, "%s/pki/ca.key", dir);
+    assert_int_equal(file_read_all(&a, path, 1 << 16, &mine, NULL), 0);
+    char leaf[128];
+    snprintf(leaf, sizeof leaf, "%s/pki/admin.key", dir);
+    assert_int_equal(file_read_all(&a, leaf, 1 << 16, &other, NULL), 0);
+    assert_int_equal(file_write_all(path, other, 0600, NULL), 0);
+    const struct pki_options opt = {.dir = pki_dir, .cluster_domain = STR("cluster.local")};
+    struct pki *p = NULL;
+    _cleanup_err_ struct err e = ERR_INIT;
+    assert_int_equal(pki_open(env, &opt, &p, &e), -500);
+    assert_non_null(strstr(e.message, "ca.key is damaged: it is not the key of ca.crt"));
+    assert_int_equal(file_write_all(path, mine, 0600, NULL), 0);
+}
+
 static struct token_signer *signer(struct pki *p)
 {
     struct token_signer *t = NULL;
@@ -370,6 +428,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_new_address_remakes_only_the_server_certificate, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(half_a_certificate_authority_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cut_identity_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_of_another_authority_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tokens_hold_and_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_foreign_key_and_alg_none_are_refused, set_up, tear_down),
         cmocka_unit_test(rules_match_as_documented),

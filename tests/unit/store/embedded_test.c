@@ -337,6 +337,42 @@ static void damaged_checkpoint_is_refused(void **state)
     assert_refused(-500, "log segment %s/%s is missing", dir, first);
 }
 
+// attack-durability 3: a checkpoint cut short at any page is refused, or (where only what lies
+// behind its last page is gone) read; never a SIGBUS.
+static void cut_checkpoint_is_refused(void **state)
+{
+    (void)state;
+    struct store *s = suite_open(false);
+    store_close(s);
+    options.segment_bytes = 16 << 10;
+    memset(model_values, 0, sizeof model_values);
+    s = open_or_fail();
+    for (int i = 0; i < 600; i++)
+        model_write(s);
+    store_close(s);
+    struct stat st;
+    assert_int_equal(stat(in_dir("checkpoint"), &st), 0);
+    // What LMDB wrote: found as the last byte that is not zero, in a file that is longer.
+    int fd = open(in_dir("checkpoint"), O_RDWR);
+    static char bytes[2 << 20];
+    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+    assert_true(n > 0 && st.st_size > n);
+    while (n > 0 && bytes[n - 1] == 0)
+        n--;
+    assert_true(n > 64 << 10 && n < (ssize_t)sizeof bytes);
+    const ssize_t cuts[] = {n - 1, n / 2, 3 * 4096, 2 * 4096, 4096 + 100, 4096, 100, 1};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        assert_int_equal(ftruncate(fd, cuts[i]), 0);
+        assert_refused(-500, "checkpoint %s/checkpoint is damaged: it was cut short", dir);
+    }
+    assert_int_equal(pwrite(fd, bytes, (size_t)n, 0), n);
+    assert_int_equal(ftruncate(fd, st.st_size / 2), 0); // nothing that is needed
+    close(fd);
+    s = open_or_fail();
+    model_verify(s);
+    store_close(s);
+}
+
 static void missing_segment_is_refused(void **state)
 {
     (void)state;
@@ -518,6 +554,7 @@ int main(void)
         cmocka_unit_test(torn_tail_is_dropped),
         cmocka_unit_test(checkpoints_and_cutting),
         cmocka_unit_test(damaged_checkpoint_is_refused),
+        cmocka_unit_test(cut_checkpoint_is_refused),
         cmocka_unit_test(missing_segment_is_refused),
         cmocka_unit_test(larger_than_a_segment),
         cmocka_unit_test(flood),
