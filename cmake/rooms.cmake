@@ -1,7 +1,7 @@
 # The rooms of the house and what each may know (docs/architecture.md). tools/check-layers reads
 # the same lines: keep one room a line. FACE: the headers that other rooms may include, where these
 # are not all; what stands behind such a room is not seen through it.
-set(CORACLE_ROOMS base object text schema wire store apiserver client content controller scheduler runtime network node kustomize cli)
+set(CORACLE_ROOMS base object text schema wire log store apiserver client content controller scheduler runtime network node kustomize cli)
 
 room(base       LIBS Threads::Threads)
 room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
@@ -9,8 +9,9 @@ room(text       DEPENDS object base LIBS ${OPENSSL_LIBRARIES})
 include(cmake/kinds.cmake OPTIONAL)
 room(schema     DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} EXTRA ${KINDS_SOURCES})
 room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})
-room(store      DEPENDS object wire base LIBS ${LMDB_LIB})
-room(apiserver  DEPENDS store schema wire object base LIBS ${OPENSSL_LIBRARIES})
+room(log        DEPENDS base)
+room(store      DEPENDS log object wire base LIBS ${LMDB_LIB})
+room(apiserver  DEPENDS store log schema wire object base LIBS ${OPENSSL_LIBRARIES})
 room(client     DEPENDS schema wire object base)
 room(content    DEPENDS object base LIBS ${OPENSSL_LIBRARIES} ${ZLIB_LIBRARIES} ${ZSTD_LIBRARIES})
 room(controller DEPENDS client schema wire object base)

@@ -185,6 +185,16 @@ void op_keep_blob(struct op *op, struct blob *b)
     op->blobs[op->nblobs++] = b;
 }
 
+// Deletes and what leads to one (the end of a finalizer, the last status of a terminating pod) pass
+// on a full disk, from the store's reserve.
+static bool makes_room(const struct op *op)
+{
+    if (op->removing)
+        return true;
+    const struct value *meta = op->new ? value_getc(op->new, "metadata") : NULL;
+    return meta && value_getc(meta, "deletionTimestamp");
+}
+
 int op_store(struct op *op, struct err *e)
 {
     (void)e;
@@ -193,8 +203,11 @@ int op_store(struct op *op, struct err *e)
         op->txn.revision = op->found ? op->found->revision : 0;
         return OP_NEXT;
     }
-    op->txn = (struct store_txn){
-        .writes = op->writes, .nwrites = op->nwrites, .complete = on_complete, .ctx = op};
+    op->txn = (struct store_txn){.writes = op->writes,
+                                 .nwrites = op->nwrites,
+                                 .complete = on_complete,
+                                 .ctx = op,
+                                 .urgent = makes_room(op)};
     atomic_store_explicit(&op->phase, PHASE_SUBMITTED, memory_order_relaxed);
     store_txn(op->server->store, &op->txn);
     int expected = PHASE_SUBMITTED;
@@ -221,8 +234,8 @@ int op_committed(struct op *op, struct err *e)
         return api_conflict(e, op->kind, op->name, NULL);
     case STORE_FULL:
         return err_set(e, ERR_STORAGE,
-                       "the disk of the store is full, nothing was written: make room on it; "
-                       "writes go on by themselves then, without a restart");
+                       "the disk of the store is full, nothing was written: delete objects "
+                       "(deletes pass) or make room on the disk; writes go on by themselves then");
     default:
         atomic_store_explicit(&op->server->store_failed, true, memory_order_relaxed);
         return err_set(e, ERR_UNAVAILABLE, "the store takes no writes: %s",

@@ -1,5 +1,6 @@
 // LMDB as checkpoint. One unnamed database:
 //
+//     "f"        a filler that a crash left (checkpoint_reserve)
 //     "m"        the mark: u32 CRC, u32 format, u64 revision, u64 sequence, u64 key0, u64 key1
 //     "k" + key  an entry: u32 CRC, u32 bytes of key tail, u64 create, u64 mod, u64 version,
 //                key tail, value
@@ -20,15 +21,17 @@
 #include "store/checkpoint.h"
 #include "base/arena.h"
 #include "base/env.h"
-#include "store/crc32c.h"
-#include "store/frame.h"
+#include "log/crc32c.h"
+#include "store/record.h"
 #include <errno.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 // How much longer than needed the file is made before a transaction: more than one can add.
 static const uint64_t AHEAD_BYTES = (uint64_t)256 << 20;
+static const uint64_t NARROW_BYTES = 4 << 20;
 enum { FORMAT = 1, KEY_DIRECT = 480, RECORD_HEADER = 32, MARK_SIZE = 40 };
 static const size_t MAP_BYTES = (size_t)64 << 30, MAP_LEAST = (size_t)256 << 20;
 
@@ -42,10 +45,19 @@ struct checkpoint {
     struct buf record; // scratch
 };
 
+// Whether LMDB failed since the disk is full. It says EIO where only a part of a write found room.
+static bool is_full(const char *path, int rc)
+{
+    struct statvfs fs;
+    return rc == ENOSPC || rc == EDQUOT ||
+           (rc == EIO && statvfs(path, &fs) == 0 && fs.f_bavail * fs.f_frsize < NARROW_BYTES);
+}
+
 // LMDB's own codes are above errno's.
 static int failed(struct err *e, const char *path, int rc, const char *doing)
 {
-    return err_set(e, ERR_INTERNAL, "%s checkpoint %s: %s", doing, path, mdb_strerror(rc));
+    enum err_reason reason = is_full(path, rc) ? ERR_STORAGE : ERR_INTERNAL;
+    return err_set(e, reason, "%s checkpoint %s: %s", doing, path, mdb_strerror(rc));
 }
 
 static int damaged(struct err *e, const char *path, const char *what)
@@ -141,7 +153,7 @@ static struct checkpoint *checkpoint_new(const char *path)
 }
 
 // The mark of an open checkpoint; zeros where nothing was committed yet.
-static int mark_read(struct checkpoint *c, struct checkpoint_mark *ret, struct err *e)
+static int own_mark_read(struct checkpoint *c, struct checkpoint_mark *ret, struct err *e)
 {
     MDB_val key = {1, "m"}, data;
     *ret = (struct checkpoint_mark){0};
@@ -187,7 +199,7 @@ static MDB_val key_make(struct checkpoint *c, struct str key, char space[512], s
 }
 
 // An entry from its record; NULL where the record is damaged.
-static struct entry *record_read(MDB_val key, MDB_val data)
+static struct entry *entry_read(MDB_val key, MDB_val data)
 {
     const char *p = data.mv_data, *k = key.mv_data;
     uint32_t crc, tail_n;
@@ -215,7 +227,7 @@ static struct entry *record_read(MDB_val key, MDB_val data)
 static int load(struct checkpoint *c, void (*fn)(void *ctx, struct entry *e), void *ctx,
                 struct checkpoint_mark *mark, struct err *e)
 {
-    int code = mark_read(c, mark, e);
+    int code = own_mark_read(c, mark, e);
     if (code)
         return code;
     MDB_cursor *cursor;
@@ -224,9 +236,9 @@ static int load(struct checkpoint *c, void (*fn)(void *ctx, struct entry *e), vo
         return failed(e, c->path, rc, "reading");
     MDB_val key, data;
     while (!code && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
-        if (key.mv_size == 1 && *(char *)key.mv_data == 'm')
+        if (key.mv_size == 1 && strchr("mf", *(char *)key.mv_data))
             continue;
-        struct entry *entry = mark->revision ? record_read(key, data) : NULL;
+        struct entry *entry = mark->revision ? entry_read(key, data) : NULL;
         if (!entry)
             code = damaged(e, c->path, "a record's checksum does not hold");
         else
@@ -256,7 +268,7 @@ int checkpoint_begin(const char *path, struct checkpoint **ret, struct err *e)
     struct checkpoint *c = checkpoint_new(path);
     struct checkpoint_mark mark;
     int rc = open_at(c, false);
-    int code = rc ? failed_or_cut(e, c, rc, "opening") : mark_read(c, &mark, e);
+    int code = rc ? failed_or_cut(e, c, rc, "opening") : own_mark_read(c, &mark, e);
     if (code) {
         close_at(c);
         return code;
@@ -269,7 +281,7 @@ int checkpoint_begin(const char *path, struct checkpoint **ret, struct err *e)
     return 0;
 }
 
-int checkpoint_add(struct checkpoint *c, const struct frame_change *change, struct err *e)
+int checkpoint_add(struct checkpoint *c, const struct record *change, struct err *e)
 {
     char space[512];
     struct str tail;
@@ -319,4 +331,64 @@ int checkpoint_commit(struct checkpoint *c, const struct checkpoint_mark *mark, 
 void checkpoint_abort(struct checkpoint *c)
 {
     close_at(c);
+}
+
+// ---- the reserve ----
+
+// Bytes in free pages.
+static int free_bytes(const char *path, size_t *ret)
+{
+    struct checkpoint *c = checkpoint_new(path);
+    MDB_cursor *cursor = NULL;
+    MDB_val key, data;
+    MDB_stat stat;
+    *ret = 0;
+    int rc = open_at(c, true);
+    if (!rc)
+        rc = mdb_cursor_open(c->txn, 0, &cursor); // LMDB's own list of them, by transaction
+    if (!rc) {
+        mdb_env_stat(c->env, &stat);
+        while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
+            size_t pages;
+            memcpy(&pages, data.mv_data, sizeof pages); // an IDL: its length stands first
+            *ret += pages * stat.ms_psize;
+        }
+        mdb_cursor_close(cursor);
+    }
+    close_at(c);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+// Grows the file by a value of n bytes, or takes that away again, which leaves its pages free.
+static int filler(const char *path, size_t n)
+{
+    struct checkpoint *c = checkpoint_new(path);
+    MDB_val key = {1, "f"}, data = {n, NULL};
+    int rc = open_at(c, false);
+    if (!rc) {
+        rc = n ? mdb_put(c->txn, c->dbi, &key, &data, MDB_RESERVE)
+               : mdb_del(c->txn, c->dbi, &key, NULL);
+        if (!rc && n)
+            memset(data.mv_data, 0, n);
+        if (!rc) {
+            rc = mdb_txn_commit(c->txn);
+            c->txn = NULL;
+        }
+    }
+    close_at(c);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int checkpoint_reserve(const char *path, size_t bytes)
+{
+    enum { STEP = 1 << 20 };
+    size_t have = 0;
+    int rc = free_bytes(path, &have);
+    if (rc || have >= bytes)
+        return rc ? -EIO : 0;
+    // One value as large as what is missing, so that no page that is free already serves it.
+    rc = filler(path, bytes + STEP);
+    if (!rc)
+        rc = filler(path, 0);
+    return !rc ? 0 : is_full(path, rc) ? -ENOSPC : -EIO;
 }

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "store/history.h"
 
-struct frame_change;
+struct record;
 
 struct checkpoint_mark {
     uint64_t revision; // everything up to here is in; 0: the checkpoint is empty
@@ -24,7 +24,12 @@ int checkpoint_load(const char *path, void (*fn)(void *ctx, struct entry *e), vo
 // A transaction on the checkpoint.
 struct checkpoint;
 int checkpoint_begin(const char *path, struct checkpoint **ret, struct err *e);
-int checkpoint_add(struct checkpoint *c, const struct frame_change *change, struct err *e);
-// Commits durably and frees; on failure nothing has changed.
+int checkpoint_add(struct checkpoint *c, const struct record *change, struct err *e);
+// Commits durably and frees; on failure nothing has changed. ERR_STORAGE: the disk is full (so
+// checkpoint_add may say as well).
 int checkpoint_commit(struct checkpoint *c, const struct checkpoint_mark *mark, struct err *e);
 void checkpoint_abort(struct checkpoint *c); // frees
+
+// Sees to it that at least `bytes` of the file are free pages, so that what deletes objects finds
+// room in it though the disk is full. 0; -ENOSPC where the file cannot grow; -EIO for the rest.
+int checkpoint_reserve(const char *path, size_t bytes);

@@ -20,9 +20,10 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "log/journal.h"
 #include "store/checkpoint.h"
 #include "store/engine.h"
-#include "store/wal.h"
+#include "store/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -33,16 +34,21 @@
 enum {
     KEEP_SEGMENTS = 1,  // closed ones left in the log, for history across a restart
     APPLY_SEGMENTS = 8, // at the most in one LMDB transaction: bounds its memory
+    RESERVE_BYTES = 8 << 20,
 };
 static const char version_text[] = "coracle store 1\n";
 
 struct embedded {
     struct engine engine;
-    struct wal wal;
+    struct journal *journal;
     char *dir, *checkpoint;
     int lock_fd;
-    pthread_t writer, keeper;
-    bool full; // the last commit found no space: said once
+    pthread_t writer;
+    bool full;          // the last commit found no space: said once
+    uint64_t asked;     // when the keeper was last asked to look for room again
+    size_t again;       // the keeper's: after a failure, not before so many segments are closed
+    size_t reserve;     // of the checkpoint, bytes
+    atomic_bool narrow; // the checkpoint has not got its reserve: only deletes are let through
 };
 
 static struct embedded *embedded_of(struct store *s)
@@ -52,16 +58,38 @@ static struct embedded *embedded_of(struct store *s)
 
 // ---- running ----
 
-static int commit(struct engine *e, const struct group *g)
+// Whether a commit that is not urgent must be refused since the checkpoint could not take it; asks
+// the keeper once a second to look whether there is room again.
+static bool too_narrow(struct embedded *x)
+{
+    if (!atomic_load(&x->narrow))
+        return false;
+    uint64_t now = env_mono(x->engine.store.env);
+    if (now - x->asked > 1000000000u) {
+        x->asked = now;
+        journal_poke(x->journal);
+    }
+    return true;
+}
+
+static int commit(struct engine *e, const struct group *g, bool urgent)
 {
     struct embedded *x = container_of(e, struct embedded, engine);
-    int error = wal_append(&x->wal, g->changes, g->n, g->changes[0].revision, g->revision);
+    int error = -ENOSPC;
+    if (urgent || !too_narrow(x)) {
+        uint64_t first = g->changes[0].revision;
+        record_write(journal_frame(x->journal), g->changes, g->n, first);
+        error = journal_append(x->journal, first, g->revision, (uint32_t)g->n, urgent);
+    }
     if (error == -ENOSPC && !x->full)
-        log_warn("store", "no space left for the log, writes are refused dir=%s", x->dir);
+        log_warn("store", "no space left, only deletes are taken dir=%s", x->dir);
+    else if (!error && x->full && !urgent)
+        log_info("store", "there is space again dir=%s", x->dir);
     else if (error && error != -ENOSPC)
         log_error("store", "the log is not writable, no more writes are taken dir=%s error=\"%s\"",
                   x->dir, strerrordesc_np(-error));
-    x->full = error == -ENOSPC;
+    if (error || !urgent)
+        x->full = error == -ENOSPC;
     return error;
 }
 
@@ -72,11 +100,12 @@ static void *writer_run(void *arg)
     return NULL;
 }
 
-static int apply_frame(void *ctx, struct frame *f, struct err *e)
+static int apply_frame(void *ctx, const struct frame *f, struct err *e)
 {
-    struct frame_change c;
+    struct record_reader reader = record_read(f);
+    struct record c;
     int more;
-    while ((more = frame_next(f, &c)) > 0) {
+    while ((more = record_next(&reader, &c)) > 0) {
         int code = checkpoint_add(ctx, &c, e);
         if (code)
             return code;
@@ -85,14 +114,15 @@ static int apply_frame(void *ctx, struct frame *f, struct err *e)
 }
 
 // Brings n closed segments into the checkpoint.
-static int apply(struct embedded *x, const struct wal_closed *segments, size_t n, struct err *e)
+static int apply(struct embedded *x, const struct journal_segment *segments, size_t n,
+                 struct err *e)
 {
     struct checkpoint *c;
     int code = checkpoint_begin(x->checkpoint, &c, e);
     if (code)
         return code;
     for (size_t i = 0; i < n && !code; i++)
-        code = wal_read_closed(&x->wal, &segments[i], apply_frame, c, e);
+        code = journal_read(x->journal, &segments[i], apply_frame, c, e);
     if (code) {
         checkpoint_abort(c);
         return code;
@@ -107,42 +137,41 @@ static int apply(struct embedded *x, const struct wal_closed *segments, size_t n
     return error ? err_errno(e, error, "syncing %s", x->dir) : 0;
 }
 
-static void *keeper_run(void *arg)
+// Keeps the checkpoint's reserve whole: as long as it is not, only deletes are let through.
+static void reserve_keep(struct embedded *x)
 {
-    struct embedded *x = arg;
-    struct wal *w = &x->wal;
-    size_t again = 0; // after a failure: not before so many segments are closed
-    pthread_mutex_lock(&w->lock);
-    for (;;) {
-        bool behind = w->nclosed > KEEP_SEGMENTS && w->nclosed >= again;
-        if (behind) {
-            struct wal_closed segments[APPLY_SEGMENTS];
-            size_t n = w->nclosed - KEEP_SEGMENTS, had = w->nclosed;
-            n = n < APPLY_SEGMENTS ? n : APPLY_SEGMENTS;
-            memcpy(segments, w->closed, n * sizeof *segments);
-            pthread_mutex_unlock(&w->lock);
-            _cleanup_err_ struct err e = ERR_INIT;
-            if (apply(x, segments, n, &e) == 0) {
-                wal_cut(w, n);
-                malloc_trim(0); // LMDB's dirty pages and the segments read
-                again = 0;
-            } else {
-                log_warn("store", "the log is not cut, and grows error=\"%s\"", e.message);
-                again = had + had / 4 + 1;
-            }
-            pthread_mutex_lock(&w->lock);
-        } else if (w->closing) {
-            break;
-        } else if (w->want_spare) {
-            pthread_mutex_unlock(&w->lock);
-            wal_fill_spare(w);
-            pthread_mutex_lock(&w->lock);
-        } else {
-            pthread_cond_wait(&w->wake, &w->lock);
-        }
+    int error = x->reserve ? checkpoint_reserve(x->checkpoint, x->reserve) : 0;
+    atomic_store(&x->narrow, error == -ENOSPC);
+}
+
+// On the journal's keeper. On a full disk segment by segment, which asks less of the checkpoint's
+// reserve at a time.
+static size_t retire(void *ctx, const struct journal_segment *closed, size_t nclosed)
+{
+    struct embedded *x = ctx;
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (atomic_load(&x->narrow))
+        reserve_keep(x);
+    if (nclosed <= KEEP_SEGMENTS || nclosed < x->again)
+        return 0;
+    size_t n = nclosed - KEEP_SEGMENTS;
+    n = n < APPLY_SEGMENTS ? n : APPLY_SEGMENTS;
+    int code = apply(x, closed, n, &e);
+    if (code == -507 && n > 1) {
+        err_done(&e);
+        e = ERR_INIT;
+        code = apply(x, closed, n = 1, &e);
     }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
+    malloc_trim(0); // LMDB's dirty pages and the segments read
+    if (code) {
+        log_warn("store", "the log is not cut, and grows error=\"%s\"", e.message);
+        atomic_store(&x->narrow, code == -507);
+        x->again = code == -507 ? 0 : nclosed + nclosed / 4 + 1;
+        return 0;
+    }
+    x->again = 0;
+    reserve_keep(x);
+    return n;
 }
 
 // ---- opening ----
@@ -250,12 +279,13 @@ static void load_entry(void *ctx, struct entry *entry)
     mvcc_load(ctx, entry);
 }
 
-static int replay_frame(void *ctx, struct frame *f, struct err *e)
+static int replay_frame(void *ctx, const struct frame *f, struct err *e)
 {
     struct mvcc *m = ctx;
-    struct frame_change c;
+    struct record_reader reader = record_read(f);
+    struct record c;
     int more;
-    while ((more = frame_next(f, &c)) > 0) {
+    while ((more = record_next(&reader, &c)) > 0) {
         struct change change = {c.revision, NULL, entry_ref(mvcc_get(m, c.key))};
         if (c.deleted && !change.before)
             return err_set(e, ERR_INTERNAL, "revision %lu deletes a key that is not there",
@@ -270,24 +300,47 @@ static int replay_frame(void *ctx, struct frame *f, struct err *e)
     return more < 0 ? err_set(e, ERR_INTERNAL, "a log record is malformed") : 0;
 }
 
+// A checkpoint that is damaged is only a cache as long as the log has everything.
+static int load_checkpoint(struct embedded *x, struct checkpoint_mark *mark, struct err *e)
+{
+    struct mvcc *m = &x->engine.mvcc;
+    _cleanup_err_ struct err own = ERR_INIT;
+    int code = checkpoint_load(x->checkpoint, load_entry, m, mark, &own);
+    if (!code)
+        return 0;
+    if (!journal_is_whole(x->journal))
+        return err_wrap(e, &own, "the log no longer has what it held; restore a backup");
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    struct str aside = arena_printf(&a, "%s.lost", x->checkpoint);
+    struct env *env = x->engine.store.env;
+    int error = env_system()->ops->rename(env_system(), x->checkpoint, aside.p);
+    if (error)
+        return err_errno(e, error, "putting %s aside", x->checkpoint);
+    log_warn("store", "the checkpoint is rebuilt from the log error=\"%s\"", own.message);
+    (void)env;
+    mvcc_reset(m);
+    *mark = (struct checkpoint_mark){0};
+    return 0;
+}
+
 static int load(struct embedded *x, struct err *e)
 {
     struct mvcc *m = &x->engine.mvcc;
     struct checkpoint_mark mark;
-    int code = checkpoint_load(x->checkpoint, load_entry, m, &mark, e);
+    int code = load_checkpoint(x, &mark, e);
     if (code)
         return code;
     if (mark.revision)
         mvcc_load_end(m, mark.revision);
     uint64_t revision;
-    code = wal_open(&x->wal, mvcc_revision(m), mark.sequence, replay_frame, m, &revision, e);
+    code = journal_open(x->journal, mvcc_revision(m), mark.sequence, replay_frame, m, &revision, e);
     BUG_ON(!code && revision != mvcc_revision(m));
     return code;
 }
 
 static void embedded_free(struct embedded *x)
 {
-    wal_done(&x->wal);
+    journal_close(x->journal);
     engine_done(&x->engine);
     if (x->lock_fd >= 0)
         close(x->lock_fd);
@@ -301,11 +354,6 @@ static void embedded_close(struct store *s)
     struct embedded *x = embedded_of(s);
     engine_stop(&x->engine);
     pthread_join(x->writer, NULL);
-    pthread_mutex_lock(&x->wal.lock);
-    x->wal.closing = true;
-    pthread_cond_signal(&x->wal.wake);
-    pthread_mutex_unlock(&x->wal.lock);
-    pthread_join(x->keeper, NULL);
     embedded_free(x);
 }
 
@@ -337,7 +385,10 @@ int store_embedded_open(struct env *env, const char *dir, const struct store_emb
     engine_init(&x->engine, &embedded_ops, env, opt->history_events, opt->history_bytes);
     x->engine.threaded = true;
     x->engine.commit = commit;
-    wal_init(&x->wal, env, dir, opt->segment_bytes, opt->no_sync);
+    x->reserve = opt->reserve_bytes ? opt->reserve_bytes : RESERVE_BYTES;
+    const struct journal_options journal = {
+        .segment_bytes = opt->segment_bytes, .no_sync = opt->no_sync, .retire = retire, .ctx = x};
+    x->journal = journal_new(env, dir, &journal);
     code = lock_take(x, e);
     if (!code)
         code = version_check(env, dir, e);
@@ -348,7 +399,7 @@ int store_embedded_open(struct env *env, const char *dir, const struct store_emb
         return code;
     }
     x->writer = thread_start("store-writer", writer_run, x);
-    x->keeper = thread_start("store-keeper", keeper_run, x);
+    journal_start(x->journal);
     *ret = &x->engine.store;
     return 0;
 }

@@ -163,10 +163,10 @@ static void publish(struct engine *e, const struct group *g)
 
 // Commits, applies and publishes the group; the result that its transactions get instead of their
 // own, or STORE_OK.
-static enum store_result group_commit(struct engine *e)
+static enum store_result group_commit(struct engine *e, bool urgent)
 {
     struct group *g = &e->group;
-    int error = e->failed ? -EIO : g->n && e->commit ? e->commit(e, g) : 0;
+    int error = e->failed ? -EIO : g->n && e->commit ? e->commit(e, g, urgent) : 0;
     if (error) {
         group_clear(g, false);
         if (error == -ENOSPC)
@@ -183,20 +183,39 @@ static enum store_result group_commit(struct engine *e)
     return STORE_OK;
 }
 
+// On a full disk, what makes room (deletes) is tried once more by itself: it may use the reserve.
+// The rest of the group stays refused.
+static enum store_result commit_urgent(struct engine *e, struct store_txn *first,
+                                       struct store_txn *end)
+{
+    group_start(&e->group);
+    for (struct store_txn *t = first; t != end; t = t->next)
+        if (t->urgent)
+            group_add(&e->group, t);
+    return group_commit(e, true);
+}
+
 // Takes transactions off the front of *list into a group and answers them.
 static void run_group(struct engine *e, struct store_txn **list)
 {
     struct store_txn *first = *list, *end = first;
+    bool any_urgent = false;
     group_start(&e->group);
-    for (size_t n = 0; end && n < GROUP_TXNS && e->group.bytes < GROUP_BYTES; n++, end = end->next)
+    for (size_t n = 0; end && n < GROUP_TXNS && e->group.bytes < GROUP_BYTES;
+         n++, end = end->next) {
         group_add(&e->group, end);
+        any_urgent |= end->urgent;
+    }
     *list = end;
-    enum store_result all = group_commit(e);
+    enum store_result all = group_commit(e, false), urgent = all;
+    if (all == STORE_FULL && any_urgent)
+        urgent = commit_urgent(e, first, end);
     while (first != end) {
         struct store_txn *t = first;
         first = t->next; // complete gives it back to its owner
-        if (all != STORE_OK && t->nwrites)
-            t->result = all;
+        enum store_result fate = t->urgent ? urgent : all;
+        if (fate != STORE_OK && t->nwrites)
+            t->result = fate;
         t->complete(t);
     }
 }

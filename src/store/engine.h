@@ -39,8 +39,9 @@ struct engine {
     bool failed; // the log is not writable any more
 
     // Makes the group durable: 0, -ENOSPC (nothing of it is in the log), any other error (the log
-    // is in an unknown state: no more writes). NULL: nothing to do.
-    int (*commit)(struct engine *e, const struct group *g);
+    // is in an unknown state: no more writes). `urgent`: all of it makes room, so a reserve may be
+    // used. NULL: nothing to do.
+    int (*commit)(struct engine *e, const struct group *g, bool urgent);
 };
 
 void engine_init(struct engine *e, const struct store_ops *ops, struct env *env,

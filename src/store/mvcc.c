@@ -41,6 +41,12 @@ void mvcc_done(struct mvcc *m)
     pthread_mutex_destroy(&m->lock);
 }
 
+void mvcc_reset(struct mvcc *m)
+{
+    ptree_unref(&tree_ops, m->index);
+    m->index = NULL;
+}
+
 // Without the lock: only the writer, which is the caller, changes the index.
 struct entry *mvcc_get(const struct mvcc *m, struct str key)
 {

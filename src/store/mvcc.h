@@ -31,6 +31,7 @@ struct history_block *mvcc_apply(struct mvcc *m, const struct change *changes, s
 // Loading a checkpoint: entries in any order, no history; then the revision that they are.
 void mvcc_load(struct mvcc *m, struct entry *e); // takes over the reference
 void mvcc_load_end(struct mvcc *m, uint64_t revision);
+void mvcc_reset(struct mvcc *m); // forgets what mvcc_load brought
 
 // Any thread; contracts as in store.h.
 uint64_t mvcc_revision(struct mvcc *m);

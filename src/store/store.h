@@ -45,7 +45,8 @@ struct store_write {
 enum store_result {
     STORE_OK,
     STORE_CONFLICT, // a condition did not hold: nothing was written
-    STORE_FULL,     // the disk is full: nothing was written; later writes may succeed
+    STORE_FULL,     // the disk is full: nothing was written; later writes may succeed, and urgent
+                    // ones are let through for as long as the store's reserve lasts
     STORE_FAILED,   // the store failed and takes no more writes (its log is not writable)
     STORE_CLOSED,
 };
@@ -59,6 +60,7 @@ struct store_txn {
     size_t nwrites;
     void (*complete)(struct store_txn *t);
     void *ctx;
+    bool urgent; // it makes room (a delete, or a step of one): passes on a full disk, too
     // Results, valid in complete and after:
     enum store_result result;
     uint64_t revision; // of the commit (OK)
@@ -133,14 +135,15 @@ const char *store_result_text(enum store_result r);
 // until compacted. For tests and simulation.
 struct store *store_memory_new(struct env *env);
 
-// Embedded: DIR/wal-*.log and DIR/checkpoint (LMDB). Makes the directory. Fails with a clear error
-// on a directory of another version (DIR/version), a lock held by another process, or damage that
-// is not a torn tail. Recovery drops a torn, unacknowledged tail and nothing else.
+// Embedded: a journal (log/journal.h) and DIR/checkpoint (LMDB). Makes the directory. Fails with a
+// clear error on a directory of another version (DIR/version), a lock held by another process, or
+// damage that a crash cannot have made; journal.h says which that is and what the way out is.
 struct store_embedded_options {
     uint64_t history_events; // change log kept for watches and old revisions; 0: 100,000
     bool no_sync;            // benchmarks of the rest only
     size_t history_bytes;    // and its bound in bytes of former values; 0: 32 MB
     size_t segment_bytes;    // of one log file; 0: 4 MB
+    size_t reserve_bytes;    // of the checkpoint, for deletes on a full disk; 0: 8 MB
 };
 int store_embedded_open(struct env *env, const char *dir, const struct store_embedded_options *opt,
                         struct store **ret, struct err *e);

@@ -140,6 +140,9 @@ static void scribble(const char *name, off_t at, const char *bytes, size_t n)
     close(fd);
 }
 
+#define WAY_OUT                                                                                    \
+    "restore a backup, or make a file %s/accept-loss to go on with what is intact before it"
+
 static const char first[] = "wal-00000000000000000001.log";
 
 static void damage_is_refused(void **state)
@@ -153,13 +156,15 @@ static void damage_is_refused(void **state)
     scribble(first, 64 + 3 * 80 + 40, "X", 1);
     assert_refused(-500,
                    "log segment %s/%s is damaged at offset 304: an intact record follows one that "
-                   "is not",
-                   dir, first);
+                   "is not; " WAY_OUT,
+                   dir, first, dir);
     scribble(first, 0, "X", 1);
-    assert_refused(-500, "log segment %s/%s is damaged at offset 0: its header is not valid", dir,
-                   first);
+    assert_refused(-500,
+                   "log segment %s/%s is damaged at offset 0: its header is not valid; " WAY_OUT,
+                   dir, first, dir);
 }
 
+// What a crash leaves of a frame that was never acknowledged.
 static void torn_tail_is_dropped(void **state)
 {
     (void)state;
@@ -167,15 +172,41 @@ static void torn_tail_is_dropped(void **state)
     put(s, "/a", "some value", STORE_ANY, NULL);
     put(s, "/a", "other text", STORE_ANY, NULL);
     store_close(s);
-    scribble(first, 64 + 80 + 76, "X", 1); // in the last frame
+    scribble(first, 64 + 2 * 80, "CWF1\1\2\3\4\x50\0\0\0\0\0\0\0\4", 17);
     s = suite_open(true);
-    assert_int_equal(store_revision(s), 2);
-    assert_list(s, "/", 0, "/a=some value@2/2/1 ");
+    assert_int_equal(store_revision(s), 3);
+    assert_list(s, "/", 0, "/a=other text@2/3/2 ");
     put(s, "/a", "third text", STORE_ANY, NULL); // in its place
     put(s, "/b", "more", STORE_ANY, NULL);
     store_close(s);
     s = suite_open(true);
-    assert_list(s, "/", 0, "/a=third text@2/3/2 /b=more@4/4/1 ");
+    assert_list(s, "/", 0, "/a=third text@2/4/3 /b=more@5/5/1 ");
+    store_close(s);
+}
+
+// The same damage in what was acknowledged, and known to be.
+static void damaged_tail_is_refused(void **state)
+{
+    (void)state;
+    struct store *s = suite_open(false);
+    put(s, "/a", "some value", STORE_ANY, NULL);
+    put(s, "/a", "other text", STORE_ANY, NULL);
+    store_close(s);
+    scribble(first, 64 + 80 + 76, "X", 1); // in the last frame
+    assert_refused(-500,
+                   "log segment %s/%s is damaged at offset 144: number 3 was written and is not "
+                   "intact; " WAY_OUT,
+                   dir, first, dir);
+    write_file("accept-loss", "");
+    s = suite_open(true);
+    assert_list(s, "/", 0, "/a=some value@2/2/1 ");
+    assert_int_equal(access(in_dir("accept-loss"), F_OK), -1);
+    store_close(s);
+    s = suite_open(true); // the loss was accepted once, and is not asked about again
+    put(s, "/a", "third text", STORE_ANY, NULL);
+    store_close(s);
+    s = suite_open(true);
+    assert_list(s, "/", 0, "/a=third text@2/3/2 ");
     store_close(s);
 }
 
@@ -331,10 +362,12 @@ static void damaged_checkpoint_is_refused(void **state)
     assert_true(changed > 0);
     assert_int_equal(pwrite(fd, bytes, (size_t)n, 0), n);
     close(fd);
-    assert_refused(-500, "checkpoint %s/checkpoint is damaged: a record's checksum does not hold",
+    assert_refused(-500,
+                   "the log no longer has what it held; restore a backup: checkpoint %s/checkpoint "
+                   "is damaged: a record's checksum does not hold",
                    dir);
     unlink(in_dir("checkpoint"));
-    assert_refused(-500, "log segment %s/%s is missing", dir, first);
+    assert_refused(-500, "log segment %s/%s is missing; " WAY_OUT, dir, first, dir);
 }
 
 // attack-durability 3: a checkpoint cut short at any page is refused, or (where only what lies
@@ -345,6 +378,7 @@ static void cut_checkpoint_is_refused(void **state)
     struct store *s = suite_open(false);
     store_close(s);
     options.segment_bytes = 16 << 10;
+    options.reserve_bytes = 64 << 10;
     memset(model_values, 0, sizeof model_values);
     s = open_or_fail();
     for (int i = 0; i < 600; i++)
@@ -352,18 +386,21 @@ static void cut_checkpoint_is_refused(void **state)
     store_close(s);
     struct stat st;
     assert_int_equal(stat(in_dir("checkpoint"), &st), 0);
-    // What LMDB wrote: found as the last byte that is not zero, in a file that is longer.
+    // What is in use ends behind the last byte that is not zero, in a file that is longer.
     int fd = open(in_dir("checkpoint"), O_RDWR);
-    static char bytes[2 << 20];
+    static char bytes[4 << 20];
     ssize_t n = pread(fd, bytes, sizeof bytes, 0);
     assert_true(n > 0 && st.st_size > n);
     while (n > 0 && bytes[n - 1] == 0)
         n--;
-    assert_true(n > 64 << 10 && n < (ssize_t)sizeof bytes);
+    assert_true(n > 32 << 10 && n < (ssize_t)sizeof bytes);
     const ssize_t cuts[] = {n - 1, n / 2, 3 * 4096, 2 * 4096, 4096 + 100, 4096, 100, 1};
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         assert_int_equal(ftruncate(fd, cuts[i]), 0);
-        assert_refused(-500, "checkpoint %s/checkpoint is damaged: it was cut short", dir);
+        assert_refused(-500,
+                       "the log no longer has what it held; restore a backup: checkpoint "
+                       "%s/checkpoint is damaged: it was cut short",
+                       dir);
     }
     assert_int_equal(pwrite(fd, bytes, (size_t)n, 0), n);
     assert_int_equal(ftruncate(fd, st.st_size / 2), 0); // nothing that is needed
@@ -389,7 +426,7 @@ static void missing_segment_is_refused(void **state)
     char name[40];
     snprintf(name, sizeof name, "wal-%020lu.log", (unsigned long)d.least);
     unlink(in_dir(name));
-    assert_refused(-500, "log segment %s/%s is missing", dir, name);
+    assert_refused(-500, "log segment %s/%s is missing; " WAY_OUT, dir, name, dir);
 }
 
 static void larger_than_a_segment(void **state)
@@ -552,6 +589,7 @@ int main(void)
         cmocka_unit_test(not_a_directory),
         cmocka_unit_test(damage_is_refused),
         cmocka_unit_test(torn_tail_is_dropped),
+        cmocka_unit_test(damaged_tail_is_refused),
         cmocka_unit_test(checkpoints_and_cutting),
         cmocka_unit_test(damaged_checkpoint_is_refused),
         cmocka_unit_test(cut_checkpoint_is_refused),

@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli), the checksum of everything that the store writes. Chainable: start with 0,
-// pass the last result on.
+// CRC-32C (Castagnoli), the checksum of all that is kept on the disk. Chainable: start with 0, pass
+// the last result on.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

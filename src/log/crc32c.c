@@ -1,6 +1,6 @@
 // CRC-32C by the processor's own instruction where it has one (SSE 4.2, ARMv8 CRC), else by eight
 // tables, eight bytes a step. Which one is decided once, before main.
-#include "store/crc32c.h"
+#include "log/crc32c.h"
 #include <string.h>
 
 static uint32_t table[8][256];
