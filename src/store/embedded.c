@@ -11,7 +11,7 @@
 //
 // DIR/version  which format this directory has; written before anything else
 // DIR/lock     flock(2)ed by the process that has the store open; holds its id for the error text
-// DIR/wal-*    wal.h
+// DIR/wal-*    log/journal.h
 // DIR/checkpoint  checkpoint.h
 //
 // Through struct env goes everything but the lock and the checkpoint, which are on the real disk
