@@ -3,6 +3,7 @@
 // caller sees the whole count, the end of the file, or an error.
 #include "base/env.h"
 #include "base/err.h"
+#include "base/process.h"
 #include "base/time.h"
 #include <dirent.h>
 #include <errno.h>
@@ -208,6 +209,10 @@ static const struct env_ops system_ops = {
     .mkdir = system_mkdir,
     .sync_dir = system_sync_dir,
     .list_dir = system_list_dir,
+    .process_start = env_process_start,
+    .process_kill = env_process_kill,
+    .process_wait = env_process_wait,
+    .process_run = env_process_run,
 };
 
 struct env *env_system(void)

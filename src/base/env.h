@@ -8,8 +8,12 @@
 #include "base/str.h"
 #include <sys/types.h>
 
+struct arena;
+struct err;
 struct env;
 struct env_file; // an open file of this env
+struct process_options;
+struct process_result;
 
 struct env_ops {
     int64_t (*now_real)(struct env *env);               // ns since 1970 UTC
@@ -33,6 +37,15 @@ struct env_ops {
     // Calls fn for each name in the directory (not . and ..).
     int (*list_dir)(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                     void *ctx);
+
+    // Programs: process.h says what each does. A world without programs leaves them NULL.
+    int (*process_start)(struct env *env, const struct process_options *o, int *ret_pid,
+                         struct err *e);
+    void (*process_kill)(struct env *env, int pid, int signal_number);
+    int (*process_wait)(struct env *env, int pid, uint64_t timeout_ns, int *ret_status,
+                        struct err *e);
+    int (*process_run)(struct env *env, struct arena *a, const struct process_options *o,
+                       struct process_result *ret, struct err *e);
 };
 enum { ENV_READ = 1, ENV_WRITE = 2, ENV_CREATE = 4, ENV_EXCL = 8, ENV_TRUNC = 16 };
 
@@ -62,6 +75,12 @@ static inline void env_random(struct env *env, void *p, size_t n)
 struct env *env_sim_new(uint64_t seed, int64_t start_real);
 void env_sim_advance(struct env *env, uint64_t ns);
 void env_sim_free(struct env *env);
+// What stands for every program of the simulated world: fn answers process_run as the program
+// would. Without it, and for process_start, there are no programs.
+void env_sim_programs(struct env *env,
+                      int (*fn)(void *ctx, struct arena *a, const struct process_options *o,
+                                struct process_result *ret, struct err *e),
+                      void *ctx);
 
 // UUID version 4, 36 characters, into out (no NUL).
 void env_uuid(struct env *env, char out[36]);
@@ -69,8 +88,6 @@ void env_uuid(struct env *env, char out[36]);
 void env_name_suffix(struct env *env, char *out, size_t n);
 
 // Whole files, through the system's disk: convenience for configuration, certificates, kubeconfig.
-struct arena;
-struct err;
 // Fails with ERR_TOO_LARGE past max bytes.
 int file_read_all(struct arena *a, const char *path, size_t max, struct str *ret, struct err *e);
 // Atomic: temporary file in the same directory, fsync, rename, fsync of the directory.

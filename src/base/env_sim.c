@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/guard.h"
 #include "base/list.h"
+#include "base/process.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,6 +31,10 @@ struct sim {
     pthread_mutex_t lock;      // guards random and files
     uint64_t random[4];        // xoshiro256**
     struct list files;
+    // Set before programs are run.
+    int (*programs)(void *ctx, struct arena *a, const struct process_options *o,
+                    struct process_result *ret, struct err *e);
+    void *programs_ctx;
 };
 
 struct env_file {
@@ -318,6 +323,25 @@ static int sim_list_dir(struct env *env, const char *path, void (*fn)(void *ctx,
     return result;
 }
 
+static int sim_process_run(struct env *env, struct arena *a, const struct process_options *o,
+                           struct process_result *ret, struct err *e)
+{
+    struct sim *s = sim_of(env);
+    if (!s->programs)
+        return err_set(e, ERR_NOT_FOUND, "starting %s: no programs in this world", o->program);
+    return s->programs(s->programs_ctx, a, o, ret, e);
+}
+
+void env_sim_programs(struct env *env,
+                      int (*fn)(void *ctx, struct arena *a, const struct process_options *o,
+                                struct process_result *ret, struct err *e),
+                      void *ctx)
+{
+    struct sim *s = sim_of(env);
+    s->programs = fn;
+    s->programs_ctx = ctx;
+}
+
 static const struct env_ops sim_ops = {
     .now_real = sim_now_real,
     .now_mono = sim_now_mono,
@@ -335,6 +359,7 @@ static const struct env_ops sim_ops = {
     .mkdir = sim_mkdir,
     .sync_dir = sim_sync_dir,
     .list_dir = sim_list_dir,
+    .process_run = sim_process_run,
 };
 
 struct env *env_sim_new(uint64_t seed, int64_t start_real)

@@ -3,27 +3,21 @@
 // result) is kept in a file for each sandbox, so a DEL after a change of the configuration still
 // undoes what was done.
 //
-// Plugins are started by posix_spawn from whatever thread asks; their answer is bounded in size and
-// time.
+// Plugins are started from whatever thread asks; their answer is bounded in size and time.
 #include "network/cni.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/env.h"
+#include "base/process.h"
 #include "base/time.h"
 #include "object/json.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CONF_MAX   (256 * 1024)
 #define OUTPUT_MAX (256 * 1024)
-#define TIMEOUT_S  120
+#define TIMEOUT_NS (120 * NS_PER_S)
 #define IFNAME     "eth0"
 
 struct cni {
@@ -133,85 +127,8 @@ static int find_plugin(const struct cni *c, struct arena *a, struct str type, co
                    c->bin_dirs);
 }
 
-static int64_t monotonic_ms(void)
-{
-    return (int64_t)(env_mono(env_system()) / NS_PER_MS);
-}
-
-// Writes `in` and closes *to (-1 then), reads everything, within the time.
-static int converse(int *to, int from, struct str in, struct buf *out, struct err *e)
-{
-    int64_t deadline = monotonic_ms() + TIMEOUT_S * 1000;
-    for (;;) {
-        struct pollfd fds[] = {{from, POLLIN, 0}, {*to, POLLOUT, 0}};
-        int64_t left = deadline - monotonic_ms();
-        int n = left > 0 ? poll(fds, 2, (int)left) : 0;
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_set(e, ERR_TIMEOUT, "no answer within %d s", TIMEOUT_S);
-        if (fds[1].revents) {
-            ssize_t written = send(*to, in.p, in.n, MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (written >= 0)
-                in = str_from(in, (size_t)written);
-            else if (errno != EAGAIN && errno != EINTR)
-                in = STR_NULL; // it does not want to know; its answer will tell why
-            if (in.n == 0) {   // a plugin reads to the end
-                close(*to);
-                *to = -1;
-            }
-        }
-        if (!fds[0].revents)
-            continue;
-        char *room = buf_reserve(out, 4096);
-        if (!room)
-            return err_set(e, ERR_TOO_LARGE, "its answer is larger than %d bytes", OUTPUT_MAX);
-        ssize_t got = read(from, room, 4096);
-        if (got <= 0)
-            return 0;
-        out->n += (size_t)got;
-    }
-}
-
-static int spawn_plugin(const char *path, char *const *envp, int fds[2], pid_t *ret_pid)
-{
-    int in[2] = {-1, -1}, out[2] = {-1, -1};
-    // Not a pipe: writing to a plugin that has ended must be an error, never a signal.
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
-        return -errno;
-    if (pipe2(out, O_CLOEXEC) < 0) {
-        int r = -errno;
-        close(in[0]);
-        close(in[1]);
-        return r;
-    }
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    posix_spawnattr_init(&attributes);
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    char *const argv[] = {(char *)path, NULL};
-    int r = -posix_spawn(ret_pid, path, &actions, &attributes, argv, envp);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    close(in[0]);
-    close(out[1]);
-    fds[0] = in[1];
-    fds[1] = out[0];
-    if (r < 0) {
-        close(in[1]);
-        close(out[0]);
-    }
-    return r;
-}
-
-static char *const *environment(const struct cni *c, struct arena *a, const char *command,
-                                const struct pod_network_request *r)
+static const char *const *environment(const struct cni *c, struct arena *a, const char *command,
+                                      const struct pod_network_request *r)
 {
     const char **env = arena_array(a, const char *, 8);
     size_t n = 0;
@@ -228,7 +145,7 @@ static char *const *environment(const struct cni *c, struct arena *a, const char
                             STR_ARG(r->pod_namespace), STR_ARG(r->pod_name), STR_ARG(r->sandbox_id),
                             STR_ARG(r->pod_uid), 0)
                    .p;
-    return (char *const *)env;
+    return env;
 }
 
 // In the plugin's own words: {"code":11,"msg":"…","details":"…"}.
@@ -246,10 +163,10 @@ static int plugin_error(struct err *e, struct str type, const char *command, str
         return err_set(e, ERR_INTERNAL, "plugin type=\"%.*s\" failed (%s): %.*s%s%.*s",
                        STR_ARG(type), command, STR_ARG(msg), details.n ? "; " : "",
                        STR_ARG(details));
-    return err_set(
-        e, ERR_INTERNAL, "plugin type=\"%.*s\" failed (%s): it ended with status %d%s%.*s",
-        STR_ARG(type), command, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-        output.n ? ": " : "", (int)(output.n < 500 ? output.n : 500), output.p ? output.p : "");
+    return err_set(e, ERR_INTERNAL,
+                   "plugin type=\"%.*s\" failed (%s): it ended with status %d%s%.*s", STR_ARG(type),
+                   command, process_exit_code(status), output.n ? ": " : "",
+                   STR_ARG(str_sub(output, 0, 500)));
 }
 
 static int run_plugin(const struct cni *c, struct arena *a, const char *command,
@@ -258,28 +175,25 @@ static int run_plugin(const struct cni *c, struct arena *a, const char *command,
 {
     const char *path = NULL;
     struct str type = value_str_at(conf, "type");
-    int fds[2] = {-1, -1}, status = 0, result = find_plugin(c, a, type, &path, e);
-    pid_t pid;
+    struct process_result answer;
+    int result = find_plugin(c, a, type, &path, e);
     if (result < 0)
         return result;
-    result = spawn_plugin(path, environment(c, a, command, r), fds, &pid);
-    if (result < 0)
-        return err_errno(e, -result, "starting the CNI plugin %s", path);
-    _cleanup_buf_ struct buf out = BUF_MAX(OUTPUT_MAX);
-    // The configuration is smaller than a pipe, or is written as the plugin reads.
-    result = converse(&fds[0], fds[1], json_text(a, conf), &out, e);
-    if (fds[0] >= 0)
-        close(fds[0]);
-    close(fds[1]);
-    if (result < 0)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    const char *const argv[] = {path, NULL};
+    const struct process_options how = {.program = path,
+                                        .argv = argv,
+                                        .environment = environment(c, a, command, r),
+                                        .input = json_text(a, conf),
+                                        .output_max = OUTPUT_MAX,
+                                        .timeout_ns = TIMEOUT_NS,
+                                        .streams = {0, 0, PROCESS_INHERIT},
+                                        .leave_group = true}; // as DHCP's daemon
+    result = process_run(env_system(), a, &how, &answer, e);
     if (result < 0)
         return err_wrap(e, e, "plugin type=\"%.*s\" failed (%s)", STR_ARG(type), command);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return plugin_error(e, type, command, buf_view(&out), status);
-    *ret_output = arena_str(a, buf_view(&out));
+    if (!process_succeeded(&answer))
+        return plugin_error(e, type, command, answer.output, answer.status);
+    *ret_output = answer.output;
     return 0;
 }
 

@@ -9,19 +9,18 @@
 #include "runtime/runtime_link.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
+#define START_NS (30 * NS_PER_S) // for a supervisor to be there
 
 struct pending { // a call that waits; on its caller's stack
     struct list node;
@@ -75,25 +74,21 @@ static int connect_once(struct link *l)
 // The program started goes into the background by itself, when its socket is there.
 static int spawn(struct link *l, struct err *e)
 {
-    char *argv[] = {"coracle",       "supervisor",   "--state-dir", l->state_dir,
-                    "--cgroup-root", l->cgroup_root, NULL};
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    pid_t pid;
-    int status;
-
-    sigemptyset(&none);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    int r = posix_spawn(&pid, l->exe, NULL, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    if (r)
-        return err_errno(e, r, "cannot start the supervisor %s", l->exe);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return err_errno(e, errno, "cannot start the supervisor %s", l->exe);
-    if (!WIFEXITED(status) || WEXITSTATUS(status))
+    const char *const argv[] = {"coracle",       "supervisor",   "--state-dir", l->state_dir,
+                                "--cgroup-root", l->cgroup_root, NULL};
+    const struct process_options how = {
+        .program = l->exe, .argv = argv, .streams = {0, PROCESS_INHERIT, PROCESS_INHERIT}};
+    int pid, status;
+    int r = process_start(env_system(), &how, &pid, e);
+    if (r < 0)
+        return err_wrap(e, e, "the supervisor");
+    if (process_wait(env_system(), pid, START_NS, &status, e) < 0) {
+        process_kill(env_system(), pid, SIGKILL);
+        process_wait(env_system(), pid, 0, &status, NULL);
+        return err_set(e, ERR_TIMEOUT, "the supervisor did not start within %llu s",
+                       (unsigned long long)(START_NS / NS_PER_S));
+    }
+    if (process_exit_code(status) != 0)
         return err_set(e, ERR_UNAVAILABLE, "the supervisor did not start (see its message above)");
     return 0;
 }

@@ -16,17 +16,17 @@
 // that list tells the truth about what the last agent left.
 #include "runtime/runtime_oci.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/thread.h"
+#include "base/time.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <spawn.h>
 #include <sys/statfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
+#define VERSION_NS (10 * NS_PER_S) // for a program to tell its version
 
 // --- what the supervisor tells --------------------------------------------------------------
 
@@ -97,38 +97,22 @@ static void on_lost(void *ctx)
 // --- the program ----------------------------------------------------------------------------
 
 // First line of `program --version`; false when it does not run.
-static bool program_version(const char *program, char *ret, size_t size)
+static bool program_version(struct env *env, const char *program, char *ret, size_t size)
 {
-    int fds[2];
-    pid_t pid;
-    posix_spawn_file_actions_t actions;
-    if (pipe2(fds, O_CLOEXEC) < 0)
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    const char *const argv[] = {program, "--version", NULL};
+    const struct process_options how = {.program = program,
+                                        .argv = argv,
+                                        .output_max = 4096,
+                                        .cut = true,
+                                        .timeout_ns = VERSION_NS,
+                                        .streams = {0, 0, PROCESS_INHERIT}};
+    struct process_result answer;
+    if (process_run(env, &a, &how, &answer, NULL) < 0 || !process_succeeded(&answer))
         return false;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-    int r = posix_spawn(&pid, program, &actions, NULL,
-                        (char *[]){(char *)program, "--version", NULL}, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(fds[1]);
-    size_t n = 0;
-    while (!r) {
-        char rest[512];
-        ssize_t got =
-            n + 1 < size ? read(fds[0], ret + n, size - 1 - n) : read(fds[0], rest, sizeof rest);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        if (n + 1 < size)
-            n += (size_t)got;
-    }
-    close(fds[0]);
-    ret[n] = 0;
-    ret[strcspn(ret, "\n")] = 0;
-    int status = -1;
-    if (!r)
-        waitpid(pid, &status, 0);
-    return !r && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    struct str rest = answer.output, line = str_cut(&rest, '\n');
+    snprintf(ret, size, "%.*s", STR_ARG(line));
+    return true;
 }
 
 static bool find_program(const char *name, char *ret, size_t size)
@@ -157,7 +141,7 @@ static int choose_program(struct oci_runtime *r, const char *wanted, struct err 
         const char *name = wanted ? wanted : known[i];
         if (!find_program(name, path, sizeof path))
             continue;
-        if (!program_version(path, r->version, sizeof r->version)) {
+        if (!program_version(r->base.env, path, r->version, sizeof r->version)) {
             if (wanted)
                 return err_set(e, ERR_UNAVAILABLE, "the OCI runtime %s does not run", path);
             continue;
