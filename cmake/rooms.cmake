@@ -52,6 +52,10 @@ endif()
 add_executable(apibench EXCLUDE_FROM_ALL tests/bench/apibench.c)
 target_link_libraries(apibench PRIVATE ${OPENSSL_LIBRARIES} Threads::Threads)
 
+# The other end of tests/attack; knows no room either.
+add_executable(attacker EXCLUDE_FROM_ALL tests/attack/attacker.c)
+target_link_libraries(attacker PRIVATE ${OPENSSL_LIBRARIES})
+
 if(TARGET wire)
   add_executable(bench_http EXCLUDE_FROM_ALL tests/bench/http_bench.c)
   target_include_directories(bench_http PRIVATE tests)

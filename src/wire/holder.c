@@ -3,7 +3,7 @@
 // Numbers are chosen so that honest callers never meet them: a client keeps tens of connections and
 // a few hundred streams, an answer waits for milliseconds. For attackers they bound the product of
 // all there is to hold: a stranger's address gets CONNS × (TLS and HTTP state, about 60 kB) and
-// EXCHANGES × a head (at most 64 kB) a loop, some 50 MB at the very worst.
+// EXCHANGES × a head (at most 64 kB), some 100 MB at the very worst.
 #include "base/time.h"
 #include "wire/server_private.h"
 #include <arpa/inet.h>
@@ -12,28 +12,30 @@
 
 #define MB ((size_t)1 << 20)
 
-// Of one holder on one loop. Past `conns` the oldest that waits for its peer makes way. Past
-// `crowded`, the oldest exchange that has waited for its peer for STALLED_NS does; past
-// `exchanges`, the oldest that waits for its peer at all.
+// Of one holder, on all loops of a server; each loop has its even part. Past `conns` the oldest
+// that waits for its peer makes way. Past `crowded`, the oldest exchange that has waited for its
+// peer for STALLED_NS does; past `exchanges`, the oldest that waits for its peer at all.
 static const struct {
     unsigned conns, crowded, exchanges;
     size_t bodies, queued;
 } limits[] = {
-    [HTTP_STRANGER] = {256, 64, 512, 16 * MB, 16 * MB},
-    [HTTP_USER] = {1024, 2048, 4096, 32 * MB, 128 * MB},
-    [HTTP_TRUSTED] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, 128 * MB, SIZE_MAX},
+    [HTTP_STRANGER] = {512, 128, 1024, 32 * MB, 32 * MB},
+    [HTTP_USER] = {2048, 4096, 8192, 64 * MB, 256 * MB},
+    [HTTP_TRUSTED] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, 256 * MB, SIZE_MAX},
 };
-// Of all of a loop. The rest up to the trusted ones' own limit is kept free for them.
-#define BODIES_ALL ((size_t)96 << 20)
-#define STALLED_NS (2 * (uint64_t)NS_PER_S)
+// Of everybody. The rest up to the trusted ones' own limit is kept free for them.
+#define BODIES_ALL (192 * MB)
+// A part of the bytes is never so small that a single connection could not use it well.
+#define BYTES_LEAST (16 * MB)
+#define STALLED_NS  (2 * (uint64_t)NS_PER_S)
 // For the decision when to give memory back: what a connection costs, roughly.
 #define CONN_BYTES ((size_t)60 << 10)
 
 enum { KEY_MAX = 512, LOOKS = 4 };
 
-void holders_init(struct holders *hs, unsigned strangers_max)
+void holders_init(struct holders *hs, unsigned loops, unsigned strangers_max)
 {
-    *hs = (struct holders){.strangers_max = strangers_max};
+    *hs = (struct holders){.loops = loops, .strangers_max = strangers_max / loops};
     list_init(&hs->strangers);
 }
 
@@ -41,6 +43,16 @@ void holders_done(struct holders *hs)
 {
     BUG_ON(hs->by_key.n || hs->nstrangers || hs->bodies);
     map_done(&hs->by_key);
+}
+
+static unsigned part(const struct holders *hs, unsigned n)
+{
+    return n / hs->loops;
+}
+
+static size_t part_bytes(const struct holders *hs, size_t n)
+{
+    return n / hs->loops < BYTES_LEAST ? BYTES_LEAST : n / hs->loops;
 }
 
 static void held(struct holders *hs, size_t more, size_t less)
@@ -129,6 +141,7 @@ static void conn_displace(struct http_conn *c)
 {
     if (!c->s.error)
         c->s.error = -ECONNABORTED;
+    c->s.cut = true;
     conn_kick(c);
 }
 
@@ -208,7 +221,7 @@ void holder_conn(struct http_conn *c)
     list_init(&c->strange);
     held(hs, CONN_BYTES, 0);
     conn_join(c, h);
-    if (h->nconns > limits[h->trust].conns)
+    if (h->nconns > part(hs, limits[h->trust].conns))
         displace_conn(&h->conns, offsetof(struct http_conn, held), c);
     if (hs->nstrangers > hs->strangers_max)
         displace_conn(&hs->strangers, offsetof(struct http_conn, strange), c);
@@ -222,7 +235,7 @@ void holder_vouch(struct http_conn *c, struct str user, enum http_trust trust)
     h = holder_of(&c->sl->holders, trust, user);
     conn_part(c);
     conn_join(c, h);
-    if (h->nconns > limits[trust].conns)
+    if (h->nconns > part(h->all, limits[trust].conns))
         displace_conn(&h->conns, offsetof(struct http_conn, held), c);
 }
 
@@ -260,9 +273,9 @@ bool holder_exchange(struct http_exchange *x)
     struct holder *h = x->conn->holder;
     list_init(&x->held);
     exchange_join(x, h);
-    if (h->nexchanges <= limits[h->trust].crowded)
+    if (h->nexchanges <= part(h->all, limits[h->trust].crowded))
         return true;
-    if (h->nexchanges <= limits[h->trust].exchanges) {
+    if (h->nexchanges <= part(h->all, limits[h->trust].exchanges)) {
         displace_exchange(h, x, STALLED_NS, LOOKS);
         return true;
     }
@@ -295,7 +308,8 @@ bool holder_body(struct http_exchange *x, size_t n)
 {
     struct holder *h = x->holder;
     struct holders *hs = h->all;
-    size_t max = limits[h->trust].bodies, all = h->trust == HTTP_TRUSTED ? SIZE_MAX : BODIES_ALL;
+    size_t max = part_bytes(hs, limits[h->trust].bodies);
+    size_t all = h->trust == HTTP_TRUSTED ? SIZE_MAX : part_bytes(hs, BODIES_ALL);
     if (h->bodies + n > max || hs->bodies + n > all)
         return false;
     x->body_counted += n;
@@ -337,6 +351,6 @@ void holder_queued(struct holder *h, size_t more, size_t less)
     h->queued += more;
     h->queued -= less;
     held(h->all, more, less);
-    if (more && h->queued > limits[h->trust].queued)
+    if (more && h->queued > part_bytes(h->all, limits[h->trust].queued))
         shed(h);
 }

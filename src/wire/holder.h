@@ -1,7 +1,7 @@
 // Who holds what of an event loop: connections, exchanges, body bytes, queued bytes, counted to the
 // peer's address until somebody has vouched for the caller (http_vouch, or a verified client
 // certificate) and to the user from then on. Private to this room; belongs to one loop, so nothing
-// here is locked, and every limit below is one loop's.
+// here is locked: each loop of a server has an even part of every limit.
 //
 // When a stranger's address holds too much, the newest is let in and the oldest that only waits for
 // its own peer has to go: an attacker displaces himself, and who comes from the same address with
@@ -18,6 +18,7 @@ struct holders {
     struct map by_key;
     struct list strangers; // connections nobody has vouched for, of all addresses, oldest first
     unsigned nstrangers, strangers_max;
+    unsigned loops;
     size_t bodies;     // bytes of request bodies in memory, of everybody
     size_t held, peak; // rough bytes held for callers now; the most since memory was given back
 };
@@ -31,7 +32,7 @@ struct holder {
     char key[];
 };
 
-void holders_init(struct holders *hs, unsigned strangers_max);
+void holders_init(struct holders *hs, unsigned loops, unsigned strangers_max);
 void holders_done(struct holders *hs); // everything has left
 
 // A connection begins as a stranger's and is counted until it leaves.

@@ -378,7 +378,7 @@ int http_server_new(struct loop **loops, size_t nloops, struct str address,
         sl->date_second = INT64_MIN;
         sl->grace.fn = grace_over;
         sl->trim.fn = trim;
-        holders_init(&sl->holders, s->max_connections / 2 / (unsigned)nloops);
+        holders_init(&sl->holders, (unsigned)nloops, s->max_connections / 2);
         list_init(&sl->conns);
     }
     // Posted, so that a server can be made before its loops run and from any thread.

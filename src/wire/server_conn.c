@@ -65,7 +65,8 @@ static bool stuck(struct http_conn *c, uint64_t now)
 static void tick(struct http_conn *c, uint64_t now)
 {
     c->ticking = false;
-    if (stuck(c, now))
+    c->s.cut = stuck(c, now);
+    if (c->s.cut)
         conn_close(c);
     else if (c->h2)
         h2_tick(c, now);

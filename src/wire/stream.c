@@ -118,7 +118,11 @@ int stream_looks_like_tls(struct stream *s)
 
 void stream_done(struct stream *s)
 {
-    stream_shutdown(s);
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    if (s->cut)
+        (void)!setsockopt(s->fd.fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    else
+        stream_shutdown(s);
     loop_fd_remove(s->loop, &s->fd);
     SSL_free(s->ssl);
     s->ssl = NULL;

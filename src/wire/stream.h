@@ -20,6 +20,7 @@ struct stream {
     bool reading; // set by the owner: wants input
     bool eof;     // no more input comes
     int error;    // 0 or -errno: the stream is dead (-EPROTO: TLS)
+    bool cut;     // the end is a reset: what the peer has not taken, the kernel forgets too
     bool starved; // TLS asked for more than it holds: only the socket can bring it
     // TLS may need the other direction first.
     bool handshake_wants_write, read_wants_write, write_wants_read;

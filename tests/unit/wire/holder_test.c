@@ -354,7 +354,7 @@ static void h2_idle(void **state)
 static void strangers_displace_themselves(void **state)
 {
     (void)state;
-    enum { STREAMS = 240, CONNS = 4 };
+    enum { STREAMS = 240, CONNS = 6 };
     struct h2_peer p[CONNS];
     struct buf b = BUF_INIT;
     struct http_server_options opt = {0};
@@ -367,7 +367,7 @@ static void strangers_displace_themselves(void **state)
         h2_send(&p[i], &b);
     }
     assert_int_equal(s.t.stats.handled, STREAMS * CONNS);
-    assert_int_equal(s.t.stats.open, 512);
+    assert_int_equal(s.t.stats.open, 1024);
     // Who comes from the same address with an honest request is answered.
     struct h2_peer honest;
     h2_open(&honest);
@@ -380,7 +380,7 @@ static void strangers_displace_themselves(void **state)
     for (uint32_t n = 0; n < 100; n++)
         get(&b, 2 * n + 3, "/hello");
     h2_send(&honest, &b);
-    assert_in_range(s.t.stats.open, 1, 512 - 100);
+    assert_in_range(s.t.stats.open, 1, 1024 - 100);
     for (int i = 0; i < CONNS; i++)
         h2_close(&p[i]);
     h2_close(&honest);
@@ -393,7 +393,7 @@ static void strangers_displace_themselves(void **state)
 static void crowded(void **state)
 {
     (void)state;
-    enum { CONNS = 3 };
+    enum { CONNS = 6 };
     struct h2_peer p[CONNS];
     struct buf b = BUF_INIT;
     start(NULL);
@@ -404,9 +404,9 @@ static void crowded(void **state)
             get(&b, 2 * n + 1, "/never");
         h2_send(&p[i], &b);
     }
-    assert_int_equal(s.t.stats.open, 512);
+    assert_int_equal(s.t.stats.open, 1024);
     assert_int_equal(h2_frames(&p[0], HEADERS, 0), 0);
-    assert_int_equal(h2_frames(&p[2], HEADERS, 0), 600 - 512); // 429
+    assert_int_equal(h2_frames(&p[CONNS - 1], HEADERS, 0), 1200 - 1024); // 429
     for (int i = 0; i < CONNS; i++)
         h2_close(&p[i]);
     buf_done(&b);
@@ -426,7 +426,7 @@ static bool vouching_route(struct test_server *t, struct http_exchange *x)
 static void connections(void **state)
 {
     (void)state;
-    enum { CROWD = 300 };
+    enum { CROWD = 600 };
     static int fds[CROWD];
     char got[512];
     struct http_server_options opt = {0};
@@ -445,7 +445,7 @@ static void connections(void **state)
     int held = 0;
     for (int i = 0; i < CROWD; i++)
         held += alive(fds[i], got, sizeof got);
-    assert_int_equal(held, 256);
+    assert_int_equal(held, 512);
     assert_false(alive(fds[0], got, sizeof got));
     assert_true(alive(fds[CROWD - 1], got, sizeof got));
     assert_true(alive(known, got, sizeof got));
@@ -463,7 +463,7 @@ static void connections(void **state)
 static void bodies(void **state)
 {
     (void)state;
-    enum { PEERS = 40 };
+    enum { PEERS = 72 };
     static char block[1 << 20];
     char got[1024];
     int fds[PEERS], refused = 0;
@@ -490,7 +490,7 @@ static void bodies(void **state)
         if (got[0])
             assert_contains(str_of(got), "429 Too Many Requests");
     }
-    assert_int_equal(refused, PEERS - 32);
+    assert_int_equal(refused, PEERS - 64);
     // Another user still has a share.
     int other = test_connect(s.port);
     test_write(other,
@@ -513,13 +513,13 @@ static void queued(void **state)
     start(NULL);
     h2_open(&p);
     shut_windows(&b);
-    for (uint32_t i = 0; i < 20; i++)
+    for (uint32_t i = 0; i < 40; i++)
         get(&b, 2 * i + 1, "/big?n=1000000");
     h2_send(&p, &b);
-    assert_int_equal(s.t.stats.handled, 20);
-    assert_int_equal(s.t.stats.open, 16); // 16 MB
+    assert_int_equal(s.t.stats.handled, 40);
+    assert_int_equal(s.t.stats.open, 33); // 32 MB
     assert_int_equal(h2_frames(&p, RST_STREAM, 1), 1);
-    assert_int_equal(h2_frames(&p, RST_STREAM, 39), 0);
+    assert_int_equal(h2_frames(&p, RST_STREAM, 79), 0);
     h2_close(&p);
     buf_done(&b);
     sim_end(&s);
