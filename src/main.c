@@ -11,13 +11,13 @@
 // Roles and verbs that are more than a client. Sorted by name; cli_main merges them with its own.
 static const struct verb roles[] = {
     {.name = "image",
-     .summary = "import, list and remove container images on this machine",
-     .run = role_image},
+     .summary = "import, list, pull and remove container images",
+     .verbs = role_image_verbs},
     {.name = "reset",
-     .summary = "stop every pod of this machine and take away what coracle left on it",
+     .summary = "stop every pod and take away what coracle left on this machine",
      .run = role_reset},
     {.name = "server",
-     .summary = "run a whole cluster in this process: API server, controllers, scheduler, node",
+     .summary = "run a whole cluster: API server, controllers, scheduler, node",
      .run = role_server},
 };
 

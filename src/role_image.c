@@ -4,82 +4,86 @@
 #include "base/env.h"
 #include "base/guard.h"
 #include "base/path.h"
-#include "base/time.h"
+#include "cli/context.h"
 #include "cli/flags.h"
+#include "cli/table.h"
 #include "content/image_store.h"
 #include "roles.h"
 #include "runtime/image_pull.h"
 #include <dirent.h>
 
-static const char *state_dir = "/run/coracle";
-
-struct image_command {
-    const char *name;
-    int min_args;
-    int (*run)(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e);
+struct images {
+    struct cli *c;
+    struct image_store *store;
+    const char *data_dir, *state_dir;
+    int nargs;
+    char **args;
 };
 
-static void print_size(int64_t bytes)
+static struct str size_text(struct arena *a, int64_t bytes)
 {
     if (bytes >= 10 * 1000 * 1000)
-        printf("%lldMB", (long long)(bytes / 1000000));
-    else
-        printf("%lldkB", (long long)((bytes + 999) / 1000));
+        return arena_printf(a, "%lldMB", (long long)(bytes / 1000000));
+    return arena_printf(a, "%lldkB", (long long)((bytes + 999) / 1000));
 }
 
-static int run_import(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int import_archives(struct images *m, struct err *e)
 {
-    for (int i = 0; i < nargs; i++) {
+    struct arena *a = m->c->arena;
+    for (int i = 0; i < m->nargs; i++) {
         struct image_info *images;
         size_t n;
-        int r = image_store_import(s, a, args[i], &images, &n, e);
+        int r = image_store_import(m->store, a, m->args[i], &images, &n, e);
         if (r < 0)
-            return err_wrap(e, e, "importing %s", args[i]);
+            return err_wrap(e, e, "importing %s", m->args[i]);
         for (size_t j = 0; j < n; j++) {
             struct str name = images[j].ntags ? images[j].tags[0] : images[j].id;
-            printf("imported %.*s (", STR_ARG(name));
-            print_size(images[j].size);
-            printf(")\n");
+            fprintf(m->c->out, "imported %.*s (%.*s)\n", STR_ARG(name),
+                    STR_ARG(size_text(a, images[j].size)));
         }
     }
     return 0;
 }
 
-static int run_list(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int list(struct images *m, struct err *e)
 {
-    (void)nargs, (void)args;
+    static const char *const headers[] = {"IMAGE", "ID", "SIZE"};
+    struct arena *a = m->c->arena;
     struct image_info *images;
     size_t n;
-    int r = image_store_list(s, a, &images, &n, e);
+    int r = image_store_list(m->store, a, &images, &n, e);
     if (r < 0)
         return r;
-    printf("%-60s %-14s %s\n", "IMAGE", "ID", "SIZE");
+    struct table t;
+    table_init(&t, a, ARRAY_LEN(headers));
+    for (size_t i = 0; i < ARRAY_LEN(headers); i++)
+        table_cell(&t, str_of(headers[i]));
     for (size_t i = 0; i < n; i++) {
         struct str id = images[i].id;
         if (str_starts(id, STR("sha256:")))
             id = str_sub(id, 7, 12);
         for (size_t j = 0; j == 0 || j < images[i].ntags; j++) {
-            struct str name = images[i].ntags ? images[i].tags[j] : STR("<none>");
-            printf("%-60.*s %-14.*s ", STR_ARG(name), STR_ARG(id));
-            print_size(images[i].size);
-            printf("\n");
+            table_cell(&t, images[i].ntags ? images[i].tags[j] : STR("<none>"));
+            table_cell(&t, id);
+            table_cell(&t, size_text(a, images[i].size));
         }
     }
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    table_write(&b, &t);
+    fwrite(b.p, 1, b.n, m->c->out);
     return 0;
 }
 
-static int run_pull(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int pull(struct images *m, struct err *e)
 {
-    struct image_puller *puller = image_puller_new(s);
+    struct image_puller *puller = image_puller_new(m->store);
     int r = 0;
-    for (int i = 0; r == 0 && i < nargs; i++) {
+    for (int i = 0; r == 0 && i < m->nargs; i++) {
         struct image_info image;
-        r = image_pull(puller, a, str_of(args[i]), NULL, &image, e);
-        if (r < 0)
-            break;
-        printf("pulled %s (", args[i]);
-        print_size(image.size);
-        printf(")\n");
+        r = image_pull(puller, m->c->arena, str_of(m->args[i]), NULL, &image, e);
+        if (r == 0)
+            fprintf(m->c->out, "pulled %s (%.*s)\n", m->args[i],
+                    STR_ARG(size_text(m->c->arena, image.size)));
     }
     image_puller_free(puller);
     return r;
@@ -89,8 +93,9 @@ static int run_pull(struct image_store *s, struct arena *a, int nargs, char **ar
 // there as long as the container is, whether a server runs or not.
 static struct str used_by(void *ctx, struct str id)
 {
-    struct arena *a = ctx;
-    const char *dir = path_join(a, state_dir, "containers");
+    struct images *m = ctx;
+    struct arena *a = m->c->arena;
+    const char *dir = path_join(a, m->state_dir, "containers");
     _cleanup_dir_ DIR *d = opendir(dir);
     struct str user = STR_NULL, record;
     for (struct dirent *f; d && !user.n && (f = readdir(d));) {
@@ -102,62 +107,85 @@ static struct str used_by(void *ctx, struct str id)
     return user;
 }
 
-static int run_remove(struct image_store *s, struct arena *a, int nargs, char **args, struct err *e)
+static int remove_images(struct images *m, struct err *e)
 {
-    for (int i = 0; i < nargs; i++) {
-        int r = image_store_remove(s, str_of(args[i]), used_by, a, e);
+    for (int i = 0; i < m->nargs; i++) {
+        int r = image_store_remove(m->store, str_of(m->args[i]), used_by, m, e);
         if (r < 0)
             return r;
-        printf("removed %s\n", args[i]);
+        fprintf(m->c->out, "removed %s\n", m->args[i]);
     }
     return 0;
 }
 
-static const struct image_command commands[] = {
-    {"import", 1, run_import},
-    {"list", 0, run_list},
-    {"pull", 1, run_pull},
-    {"remove", 1, run_remove},
-};
-
-int role_image(int argc, char **argv)
+// What the verbs share: flags, the store, the report of a failure.
+static int with_store(struct cli *c, struct usage usage, bool needs_args, int argc, char **argv,
+                      int (*run)(struct images *m, struct err *e))
 {
-    const char *data_dir = "/var/lib/coracle";
+    struct images m = {.c = c, .data_dir = "/var/lib/coracle", .state_dir = "/run/coracle"};
     const struct flag flags[] = {
-        {"data-dir", 0, FLAG_STRING, &data_dir, "DIR",
+        {"data-dir", 0, FLAG_STRING, &m.data_dir, "DIR",
          "the server's data directory (default /var/lib/coracle)"},
-        {"state-dir", 0, FLAG_STRING, &state_dir, "DIR",
+        {"state-dir", 0, FLAG_STRING, &m.state_dir, "DIR",
          "the server's state directory (default /run/coracle)"},
     };
-    const struct usage usage = {
-        .synopsis = "coracle image import FILE… | list | pull NAME… | remove NAME… [flags]",
-        .text = "The container images of this machine. FILE is a docker-archive (docker save) or "
-                "an oci-archive,\n"
-                "plain or compressed.",
-        .examples = "  docker save shop:1 | gzip >shop.tar.gz; coracle image import shop.tar.gz\n"
-                    "  coracle image list\n"
-                    "  coracle image remove localhost/hello:1",
-        .flags = flags,
-        .nflags = ARRAY_LEN(flags)};
-    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs);
+    usage.flags = flags;
+    usage.nflags = ARRAY_LEN(flags);
+    int parsed = flags_parse(&usage, argc, argv, &m.nargs);
     if (parsed != 0)
-        return parsed > 0 ? 0 : 2;
-    const struct image_command *command = NULL;
-    for (size_t i = 0; nargs > 0 && i < ARRAY_LEN(commands); i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            command = &commands[i];
-    if (!command || nargs - 1 < command->min_args) {
-        fprintf(stderr, "usage: %s\n", usage.synopsis);
-        return 2;
+        return parsed > 0 ? CLI_OK : CLI_USAGE;
+    if (needs_args != (m.nargs > 0)) {
+        fprintf(c->err, "usage: %s\n", usage.synopsis);
+        return CLI_USAGE;
     }
+    m.args = argv + 1;
     _cleanup_err_ struct err e = ERR_INIT;
-    _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct image_store *store = NULL;
-    int r = image_store_open(env_system(), data_dir, &store, &e);
+    int r = image_store_open(env_system(), m.data_dir, &m.store, &e);
     if (r == 0)
-        r = command->run(store, &a, nargs - 1, argv + 2, &e);
-    image_store_close(store);
+        r = run(&m, &e);
+    image_store_close(m.store);
     if (r < 0)
-        fprintf(stderr, "coracle image %s: %s\n", command->name, e.message);
-    return r < 0 ? 1 : 0;
+        fprintf(c->err, "coracle image %s: %s\n", argv[0], e.message);
+    return r < 0 ? CLI_FAILED : CLI_OK;
 }
+
+static int verb_import(struct cli *c, int argc, char **argv)
+{
+    const struct usage usage = {
+        .synopsis = "coracle image import FILE… [flags]",
+        .text = "Takes images in. FILE is a docker-archive (docker save) or an oci-archive, plain "
+                "or compressed.",
+        .examples = "  docker save shop:1 | gzip >shop.tar.gz; coracle image import shop.tar.gz"};
+    return with_store(c, usage, true, argc, argv, import_archives);
+}
+
+static int verb_list(struct cli *c, int argc, char **argv)
+{
+    const struct usage usage = {.synopsis = "coracle image list [flags]",
+                                .text = "Lists the images of this machine."};
+    return with_store(c, usage, false, argc, argv, list);
+}
+
+static int verb_pull(struct cli *c, int argc, char **argv)
+{
+    const struct usage usage = {.synopsis = "coracle image pull NAME… [flags]",
+                                .text = "Fetches images from their registry.",
+                                .examples = "  coracle image pull localhost:5000/shop:1"};
+    return with_store(c, usage, true, argc, argv, pull);
+}
+
+static int verb_remove(struct cli *c, int argc, char **argv)
+{
+    const struct usage usage = {.synopsis = "coracle image remove NAME… [flags]",
+                                .text = "Removes images, but none that a container uses.",
+                                .examples = "  coracle image remove localhost/hello:1"};
+    return with_store(c, usage, true, argc, argv, remove_images);
+}
+
+const struct verb role_image_verbs[] = {
+    {.name = "import", .summary = "take images in from archives", .run = verb_import},
+    {.name = "list", .summary = "list the images of this machine", .run = verb_list},
+    {.name = "pull", .summary = "fetch images from their registry", .run = verb_pull},
+    {.name = "remove", .summary = "remove images", .run = verb_remove},
+    {0},
+};

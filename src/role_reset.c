@@ -5,6 +5,7 @@
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "cli/context.h"
 #include "cli/flags.h"
 #include "content/tree.h"
 #include "host.h"
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 struct reset {
+    struct cli *c;
     const char *cgroup_root, *data_dir, *state_dir, *log_dir;
     struct arena arena;
 };
@@ -56,8 +58,8 @@ static int remove_sandboxes(struct reset *t, struct err *e)
         if (result == 0)
             result = remove_logs(t, &list[i], e);
         if (result == 0)
-            printf("removed pod %.*s/%.*s\n", STR_ARG(list[i].pod_namespace),
-                   STR_ARG(list[i].pod_name));
+            fprintf(t->c->out, "removed pod %.*s/%.*s\n", STR_ARG(list[i].pod_namespace),
+                    STR_ARG(list[i].pod_name));
     }
     r->ops->free(r);
     return result;
@@ -106,9 +108,10 @@ static const struct {
     {"service rules", remove_proxy},
 };
 
-int role_reset(int argc, char **argv)
+int role_reset(struct cli *c, int argc, char **argv)
 {
-    struct reset t = {.cgroup_root = "coracle",
+    struct reset t = {.c = c,
+                      .cgroup_root = "coracle",
                       .data_dir = "/var/lib/coracle",
                       .state_dir = "/run/coracle",
                       .log_dir = "/var/log/pods"};
@@ -131,19 +134,19 @@ int role_reset(int argc, char **argv)
                                 .flags = flags,
                                 .nflags = ARRAY_LEN(flags)};
     _cleanup_fd_ int lock = -1;
-    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs), failed = 0;
+    int nargs, parsed = flags_parse(&usage, argc, argv, &nargs), failed = CLI_OK;
     if (parsed != 0)
-        return parsed > 0 ? 0 : 2;
+        return parsed > 0 ? CLI_OK : CLI_USAGE;
     _cleanup_err_ struct err e = ERR_INIT;
     if (access(t.data_dir, F_OK) == 0 && host_lock(t.data_dir, &lock, &e) < 0) {
-        fprintf(stderr, "coracle reset: %s\n", e.message);
-        return 1;
+        fprintf(c->err, "coracle reset: %s\n", e.message);
+        return CLI_FAILED;
     }
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         _cleanup_err_ struct err why = ERR_INIT;
         if (steps[i].run(&t, &why) < 0) {
-            fprintf(stderr, "coracle reset: %s: %s\n", steps[i].what, why.message);
-            failed = 1;
+            fprintf(c->err, "coracle reset: %s: %s\n", steps[i].what, why.message);
+            failed = CLI_FAILED;
         }
     }
     arena_done(&t.arena);

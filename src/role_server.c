@@ -199,8 +199,9 @@ static int parse(struct server *s, int argc, char **argv)
     return parsed;
 }
 
-int role_server(int argc, char **argv)
+int role_server(struct cli *c, int argc, char **argv)
 {
+    (void)c;
     struct server *s = mem_zalloc(sizeof *s);
     s->without = "";
     s->host = (struct part_host){.env = env_system(),

@@ -6,12 +6,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum flag_kind { FLAG_STRING, FLAG_BOOL, FLAG_PORT, FLAG_SECONDS };
+enum flag_kind {
+    FLAG_STRING,   // const char *
+    FLAG_BOOL,     // bool: alone it means true; --name=false
+    FLAG_PORT,     // uint16_t
+    FLAG_SECONDS,  // unsigned
+    FLAG_INT,      // int64_t
+    FLAG_DURATION, // int64_t, ns: "90s", "1h30m"
+    FLAG_LIST,     // struct flag_list: may be repeated, each adds one
+};
+enum { FLAG_LIST_MAX = 64 };
+struct flag_list {
+    const char *items[FLAG_LIST_MAX]; // borrowed from argv
+    size_t n;
+};
 struct flag {
     const char *name; // without dashes
     char short_name;  // or 0
     enum flag_kind kind;
-    void *value;         // const char **, bool *, uint16_t *, unsigned *; holds the default
+    void *value;         // as the kind says; holds the default
     const char *metavar; // "DIR"
     const char *help;
+    const char *env; // a variable that stands in where the flag is not given; NULL: none
 };

@@ -1,7 +1,7 @@
 // Flag parsing by table. Not getopt_long: the rows here also make the help text, and an unknown
 // flag gets the nearest known one suggested.
 #include "cli/flags.h"
-#include "base/str.h"
+#include "base/time.h"
 #include <limits.h>
 
 static void print_help(const struct usage *u)
@@ -92,18 +92,82 @@ static int store(const struct flag *f, const char *text)
             break;
         *(unsigned *)f->value = (unsigned)number;
         return 0;
+    case FLAG_INT:
+        if (!str_to_i64(str_of(text), f->value))
+            break;
+        return 0;
+    case FLAG_DURATION:
+        if (!duration_parse(str_of(text), f->value))
+            break;
+        return 0;
+    case FLAG_LIST: {
+        struct flag_list *l = f->value;
+        if (l->n == FLAG_LIST_MAX)
+            break;
+        l->items[l->n++] = text;
+        return 0;
+    }
     }
     static const char *const expected[] = {[FLAG_BOOL] = "true or false",
                                            [FLAG_PORT] = "a port from 0 to 65535",
-                                           [FLAG_SECONDS] = "a number of seconds"};
+                                           [FLAG_SECONDS] = "a number of seconds",
+                                           [FLAG_INT] = "a whole number",
+                                           [FLAG_DURATION] = "a duration such as 90s or 1h30m",
+                                           [FLAG_LIST] = "it 64 times at most"};
     fprintf(stderr, "invalid value \"%s\" for --%s: expected %s\n", text, f->name,
             expected[f->kind]);
     return -1;
 }
 
+// The value of a flag that stands in the words: in the rest of this one, or in the next.
+static int take(const struct flag *f, const char *text, int argc, char **argv, int *i)
+{
+    if (!text && f->kind == FLAG_BOOL)
+        text = "true";
+    if (!text && *i + 1 < argc)
+        text = argv[++*i];
+    if (!text) {
+        fprintf(stderr, "--%s needs a value: %s\n", f->name, f->metavar ? f->metavar : "");
+        return -1;
+    }
+    return store(f, text);
+}
+
+// "-A", "-n shop", "-nshop", "-n=shop", "-An shop": letters, of which the last may take a value.
+static int parse_short(const struct usage *u, int argc, char **argv, int *i)
+{
+    const char *word = argv[*i];
+    for (const char *at = word + 1; *at; at++) {
+        const struct flag *f = find(u, str_n(at, 1), true);
+        if (!f)
+            return unknown(u, word, str_n(at, 1));
+        bool assigned = at[1] == '=';
+        if (f->kind == FLAG_BOOL && !assigned) {
+            if (store(f, "true") < 0)
+                return -1;
+            continue;
+        }
+        return take(f, at[1] ? at + 1 + assigned : NULL, argc, argv, i);
+    }
+    return 0;
+}
+
+// Variables stand in for flags: they are read first, so that a flag overrides its own.
+static int from_environment(const struct usage *u)
+{
+    for (size_t i = 0; i < u->nflags; i++) {
+        const char *text = u->flags[i].env ? getenv(u->flags[i].env) : NULL;
+        if (text && *text && store(&u->flags[i], text) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int flags_parse(const struct usage *u, int argc, char **argv, int *ret_nargs)
 {
     int nargs = 0;
+    if (from_environment(u) < 0)
+        return -1;
     bool only_arguments = false;
     for (int i = 1; i < argc; i++) {
         struct str arg = str_of(argv[i]);
@@ -119,22 +183,17 @@ int flags_parse(const struct usage *u, int argc, char **argv, int *ret_nargs)
             print_help(u);
             return 1;
         }
-        bool is_short = arg.p[1] != '-';
-        struct str rest = str_from(arg, is_short ? 1 : 2);
+        if (arg.p[1] != '-') {
+            if (parse_short(u, argc, argv, &i) < 0)
+                return -1;
+            continue;
+        }
+        struct str rest = str_from(arg, 2);
         struct str name = str_cut(&rest, '=');
-        const struct flag *f = find(u, name, is_short);
+        const struct flag *f = find(u, name, false);
         if (!f)
             return unknown(u, argv[i], name);
-        const char *text = rest.p;
-        if (!text && f->kind == FLAG_BOOL)
-            text = "true";
-        if (!text && i + 1 < argc)
-            text = argv[++i];
-        if (!text) {
-            fprintf(stderr, "--%s needs a value: %s\n", f->name, f->metavar ? f->metavar : "");
-            return -1;
-        }
-        if (store(f, text) < 0)
+        if (take(f, rest.p, argc, argv, &i) < 0)
             return -1;
     }
     *ret_nargs = nargs;

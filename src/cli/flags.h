@@ -1,5 +1,7 @@
-// Parsing by a table of flags (base/flag.h): `--name VALUE`, `--name=VALUE`, `-n VALUE`, booleans
-// without a value. `--help` is made from the rows and the examples.
+// Parsing by a table of flags (base/flag.h): `--name VALUE`, `--name=VALUE`; `-n VALUE`, `-nVALUE`,
+// `-n=VALUE`, several letters in one word where all but the last take none; booleans without a
+// value; `--` ends them. A flag's variable of the environment stands in where the flag is not
+// given. `--help` is made from the rows and the examples.
 #pragma once
 #include "base/flag.h"
 

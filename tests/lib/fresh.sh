@@ -60,6 +60,11 @@ rm -f "$root.log"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 cp -L /etc/hosts "$root/etc/hosts"
 for f in /etc/apt/apt.conf.d/*proxy* /etc/apt/apt.conf.d/*registry*; do [ ! -f "$f" ] || cp "$f" "$root/etc/apt/apt.conf.d/"; done
+if [ -n "$(ls /usr/local/share/ca-certificates 2>/dev/null)" ]; then # CAs that this machine trusts besides the usual ones
+    mkdir -p "$root/usr/local/share/ca-certificates"
+    cp -rL /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
+    export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
+fi
 if command -v npm >/dev/null; then
     NPM_CONFIG_REGISTRY=$(npm config get registry)
     export NPM_CONFIG_REGISTRY
