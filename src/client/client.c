@@ -116,3 +116,32 @@ const struct kind *client_kind(const char *group, const char *resource)
     log_error("client", "no such kind resource=%s group=\"%s\"", resource, group);
     abort();
 }
+
+int client_delete_tree(struct client *c, const struct kind *k, const struct value *tree,
+                       enum propagation propagation, int64_t grace, uint64_t *ret_revision,
+                       struct err *e)
+{
+    _cleanup_answer_ struct api_answer answer = {0};
+    struct api_request r = {
+        .verb = VERB_DELETE,
+        .kind = k,
+        .ns = value_str_at(tree, "metadata.namespace"),
+        .name = value_str_at(tree, "metadata.name"),
+        .propagation = propagation,
+        .grace_period_seconds = grace,
+        .precondition_uid = value_str_at(tree, "metadata.uid"),
+    };
+    int rc = client_call(c, &r, &answer, e);
+    if (rc == 0 && ret_revision)
+        *ret_revision = answer.revision;
+    return rc;
+}
+
+bool client_namespace_terminating(const struct err *e)
+{
+    for (size_t i = 0; i < e->ncauses; i++) {
+        if (strcmp(e->causes[i].reason, "NamespaceTerminating") == 0)
+            return true;
+    }
+    return false;
+}

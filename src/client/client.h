@@ -72,6 +72,14 @@ struct client_delete_options {
 int client_delete(struct client *c, const struct kind *k, struct str ns, struct str name,
                   const struct client_delete_options *opt, struct err *e);
 
+// Deletes the object that was looked at (its UID is a precondition). ret_revision (may be NULL): of
+// the write.
+int client_delete_tree(struct client *c, const struct kind *k, const struct value *tree,
+                       enum propagation propagation, int64_t grace_period_seconds,
+                       uint64_t *ret_revision, struct err *e);
+// A namespace that goes away refuses new objects: no error for whoever fills it.
+bool client_namespace_terminating(const struct err *e);
+
 // Built-in kinds by name, looked up once: KIND("apps", "deployments"). Aborts if it is
 // unknown.
 const struct kind *client_kind(const char *group, const char *resource);

@@ -29,6 +29,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "client/hook.h"
+#include "client/meta.h"
 
 #define BACKOFF_FIRST (5 * NS_PER_MS)
 #define BACKOFF_MAX   (1000 * NS_PER_S)
@@ -413,4 +414,10 @@ size_t work_queue_length(struct work_queue *q)
     size_t n = q->ready;
     pthread_mutex_unlock(&q->lock);
     return n;
+}
+
+void work_queue_add_object(struct work_queue *q, const struct object *o)
+{
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    work_queue_add(q, meta_key(&a, o));
 }

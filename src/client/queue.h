@@ -39,6 +39,7 @@ struct work_queue *work_queue_new(struct executor *x, const char *name, unsigned
 void work_queue_free(struct work_queue *q);
 // Any thread.
 void work_queue_add(struct work_queue *q, struct str key);
+void work_queue_add_object(struct work_queue *q, const struct object *o); // its meta_key
 // The earliest due time wins.
 void work_queue_add_after(struct work_queue *q, struct str key, uint64_t ns);
 void work_queue_forget(struct work_queue *q, struct str key); // drop delays and failures

@@ -29,8 +29,8 @@ static void fenceposts(struct rollout *r)
     r->replicas = value_int_at(r->d, "spec.replicas", 1);
     if (!r->rolling)
         return;
-    r->surge = scaled_value(value_getc(s, "maxSurge"), r->replicas, true, 0);
-    r->unavailable = scaled_value(value_getc(s, "maxUnavailable"), r->replicas, false, 0);
+    r->surge = control_scaled_value(value_getc(s, "maxSurge"), r->replicas, true, 0);
+    r->unavailable = control_scaled_value(value_getc(s, "maxUnavailable"), r->replicas, false, 0);
     if (!r->surge && !r->unavailable)
         r->unavailable = 1;
     r->unavailable = min64(r->unavailable, r->replicas);
@@ -185,7 +185,7 @@ static int note_pause(struct rollout *r, bool paused)
 {
     if (!rollout_has_deadline(r))
         return 0;
-    struct value *status = object_at(r->a, r->d, "status");
+    struct value *status = value_object_at(r->a, r->d, "status");
     struct str reason =
         value_str_at(condition_find(value_getc(status, "conditions"), "Progressing"), "reason");
     bool noted = str_eqc(reason, "DeploymentPaused");
@@ -228,7 +228,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
         rc = step(&r);
     rollout_unload(&r);
     if (rc < 0)
-        return namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
+        return client_namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
     *after_ns = r.after_ns;
     return r.after_ns ? RECONCILE_AFTER : RECONCILE_DONE;
 }
@@ -238,7 +238,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
 static void on_deployment(void *ctx, struct object *old, struct object *new)
 {
     struct deployments *c = ctx;
-    enqueue_object(c->queue, new ? new : old);
+    work_queue_add_object(c->queue, new ? new : old);
 }
 
 static bool enqueue_owner(struct deployments *c, struct arena *a, const struct object *set)
@@ -271,7 +271,7 @@ static void on_set(void *ctx, struct object *old, struct object *new)
         struct value *d = object_tree(&a, list.items[i]);
         if (selector_from_value(&a, value_at(d, "spec.selector"), &selector, NULL) == 0 &&
             !selector_empty(selector) && selector_matches(selector, labels))
-            enqueue_object(c->queue, list.items[i]);
+            work_queue_add_object(c->queue, list.items[i]);
     }
 }
 
@@ -294,7 +294,7 @@ static void *make(struct control *control)
     c->deployments = informers_get(control->informers, KIND("apps", "deployments"));
     c->sets = informers_get(control->informers, KIND("apps", "replicasets"));
     informer_add_index(c->sets, "controller-uid", informer_index_controller);
-    informer_add_index(c->sets, "orphans", index_orphans);
+    informer_add_index(c->sets, "orphans", owner_index_orphans);
     c->events = event_recorder_new(control->client, control->executor, STR("deployment-controller"),
                                    STR_NULL);
     c->queue = work_queue_new(control->executor, "deployment", 5, reconcile, c);

@@ -43,7 +43,7 @@ struct rollout {
     struct rs **all; // oldest first
     size_t nall;
     struct rs *new; // the one whose template is ours; NULL: none yet
-    struct claimed *claimed;
+    struct owner_claimed *claimed;
     size_t nclaimed;
     uint64_t after_ns;
 };

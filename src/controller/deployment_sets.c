@@ -48,7 +48,7 @@ static void read_numbers(struct rs *s)
     s->status_replicas = value_int_at(s->tree, "status.replicas", 0);
     s->ready = value_int_at(s->tree, "status.readyReplicas", 0);
     s->available = value_int_at(s->tree, "status.availableReplicas", 0);
-    s->created = time_at(s->tree, "metadata.creationTimestamp");
+    s->created = meta_time(s->tree, "metadata.creationTimestamp");
     s->deleting = meta_deleting(s->tree);
 }
 
@@ -84,8 +84,8 @@ int rollout_load(struct rollout *r)
     int rc = selector_from_value(r->a, value_at(r->d, "spec.selector"), &selector, r->e);
     if (rc < 0)
         return rc;
-    rc = claim_objects(r->c->control, r->a, r->c->sets, KIND("apps", "deployments"), r->d, selector,
-                       &r->claimed, &r->nclaimed, r->e);
+    rc = owner_claim(r->c->control->client, r->a, r->c->sets, KIND("apps", "deployments"), r->d,
+                     selector, &r->claimed, &r->nclaimed, r->e);
     if (rc < 0) {
         r->nclaimed = 0;
         return rc;
@@ -109,14 +109,14 @@ int rollout_load(struct rollout *r)
 
 void rollout_unload(struct rollout *r)
 {
-    claimed_done(r->claimed, r->nclaimed);
+    owner_claimed_done(r->claimed, r->nclaimed);
 }
 
 // Annotations and revisions.
 
 static struct value *annotations_of(struct rollout *r, struct value *tree)
 {
-    return object_at(r->a, tree, "metadata.annotations");
+    return value_object_at(r->a, tree, "metadata.annotations");
 }
 
 static int64_t revision_of(const struct value *tree)
@@ -131,7 +131,7 @@ static bool annotate(struct rollout *r, struct value *tree, const char *key, str
     struct value *annotations = annotations_of(r, tree);
     if (str_eq(value_string(value_getc(annotations, key)), text))
         return false;
-    put(r->a, annotations, key, text);
+    value_put(r->a, annotations, key, text);
     return true;
 }
 
@@ -184,10 +184,10 @@ static bool annotate_revision(struct rollout *r, struct value *set, int64_t revi
         struct value *annotations = annotations_of(r, set);
         struct str history = value_string(value_getc(annotations, REVISION_HISTORY));
         if (old)
-            put(r->a, annotations, REVISION_HISTORY,
-                history.n ? arena_printf(r->a, "%.*s,%lld", STR_ARG(history), (long long)old)
-                          : number(r, old));
-        put(r->a, annotations, REVISION, number(r, revision));
+            value_put(r->a, annotations, REVISION_HISTORY,
+                      history.n ? arena_printf(r->a, "%.*s,%lld", STR_ARG(history), (long long)old)
+                                : number(r, old));
+        value_put(r->a, annotations, REVISION, number(r, revision));
         changed = true;
     }
     if (!exists)
@@ -200,7 +200,7 @@ static void keep(struct rollout *r, struct object *o)
 {
     size_t size = r->nclaimed * sizeof *r->claimed;
     r->claimed = arena_grow(r->a, r->claimed, size, size + sizeof *r->claimed);
-    r->claimed[r->nclaimed++] = (struct claimed){o, NULL};
+    r->claimed[r->nclaimed++] = (struct owner_claimed){o, NULL};
 }
 
 static int update_set(struct rollout *r, struct rs *s)
@@ -246,11 +246,13 @@ static struct value *new_set(struct rollout *r, struct value *plain, int64_t rev
     struct value *set = value_object(a), *owners = value_array(a);
     struct str hash = template_hash(r, plain);
     struct value *template = value_clone(a, plain);
-    value_set(a, object_at(a, template, "metadata.labels"), STR(TEMPLATE_HASH), value_str(a, hash));
+    value_set(a, value_object_at(a, template, "metadata.labels"), STR(TEMPLATE_HASH),
+              value_str(a, hash));
     struct value *selector = value_clone(a, value_at(r->d, "spec.selector"));
-    value_set(a, object_at(a, selector, "matchLabels"), STR(TEMPLATE_HASH), value_str(a, hash));
-    put(a, set, "kind", STR("ReplicaSet"));
-    put(a, set, "apiVersion", STR("apps/v1"));
+    value_set(a, value_object_at(a, selector, "matchLabels"), STR(TEMPLATE_HASH),
+              value_str(a, hash));
+    value_put(a, set, "kind", STR("ReplicaSet"));
+    value_put(a, set, "apiVersion", STR("apps/v1"));
     struct str name = value_str_at(r->d, "metadata.name");
     value_set_at(a, set, "metadata.name",
                  value_str(a, arena_printf(a, "%.*s-%.*s", STR_ARG(name), STR_ARG(hash))));
@@ -299,12 +301,12 @@ static int name_taken(struct rollout *r, struct value *plain, struct value *set)
     if (rc < 0)
         return rc;
     struct value *tree = object_tree(r->a, there);
-    if (is_controlled_by(tree, meta_uid(r->d)) && same_template(r, plain, tree)) {
+    if (owner_controls(tree, meta_uid(r->d)) && same_template(r, plain, tree)) {
         add_set(r, there, tree);
         return 0;
     }
-    struct value *status = object_at(r->a, r->d, "status");
-    put_int(r->a, status, "collisionCount", value_int_at(status, "collisionCount", 0) + 1);
+    struct value *status = value_object_at(r->a, r->d, "status");
+    value_put_int(r->a, status, "collisionCount", value_int_at(status, "collisionCount", 0) + 1);
     object_unref(there);
     rc = rollout_write_status(r, status);
     if (rc < 0)
@@ -331,14 +333,14 @@ static int create_set(struct rollout *r, int64_t revision, bool *ret_created)
     }
     if (err_is(&why, ERR_ALREADY_EXISTS))
         return name_taken(r, plain, set);
-    if (!namespace_terminating(&why)) {
+    if (!client_namespace_terminating(&why)) {
         struct str name = value_str_at(set, "metadata.name");
         struct str message = arena_printf(r->a, "Failed to create new replica set \"%.*s\": %s",
                                           STR_ARG(name), why.message);
         event_record(r->c->events, r->object, "Warning", "ReplicaSetCreateError", "%.*s",
                      STR_ARG(message));
         if (rollout_has_deadline(r)) {
-            struct value *status = object_at(r->a, r->d, "status");
+            struct value *status = value_object_at(r->a, r->d, "status");
             rollout_set_condition(r, status, "Progressing", "False", "ReplicaSetCreateError",
                                   message);
             rollout_write_status(r, status); // the first error is the one to tell
@@ -361,7 +363,7 @@ int rollout_sync_revision(struct rollout *r, bool create)
         int64_t min_ready = value_int_at(r->d, "spec.minReadySeconds", 0);
         bool differs = value_int_at(r->new->tree, "spec.minReadySeconds", 0) != min_ready;
         if (annotate_revision(r, r->new->tree, revision, true) || differs) {
-            put_int(r->a, value_getc(r->new->tree, "spec"), "minReadySeconds", min_ready);
+            value_put_int(r->a, value_getc(r->new->tree, "spec"), "minReadySeconds", min_ready);
             int rc = update_set(r, r->new);
             if (rc < 0)
                 return rc;
@@ -381,7 +383,7 @@ int rollout_sync_revision(struct rollout *r, bool create)
         }
     }
     bool changed = annotate(r, r->d, REVISION, number(r, revision_of(r->new->tree)));
-    struct value *status = object_at(r->a, r->d, "status");
+    struct value *status = value_object_at(r->a, r->d, "status");
     if (reason && rollout_has_deadline(r)) {
         rollout_set_condition(r, status, "Progressing", "True", reason, message);
         changed = true;
@@ -546,8 +548,8 @@ int rollout_cleanup(struct rollout *r)
                 value_int_at(s->tree, "status.observedGeneration", 0))
             continue;
         _cleanup_err_ struct err why = ERR_INIT;
-        int rc = delete_with_uid(r->c->control, KIND("apps", "replicasets"), s->tree,
-                                 PROPAGATION_BACKGROUND, -1, NULL, &why);
+        int rc = client_delete_tree(r->c->control->client, KIND("apps", "replicasets"), s->tree,
+                                    PROPAGATION_BACKGROUND, -1, NULL, &why);
         if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
             err_move(r->e, &why);
             return rc;

@@ -29,17 +29,17 @@ static struct value *condition(struct rollout *r, const char *type, const char *
                                const char *reason, struct str message)
 {
     struct value *one = value_object(r->a);
-    struct str now = now_text(r->c->control, r->a);
-    put(r->a, one, "type", str_of(type));
-    put(r->a, one, "status", str_of(value));
-    put(r->a, one, "lastUpdateTime", now);
-    put(r->a, one, "lastTransitionTime", now);
-    put(r->a, one, "reason", str_of(reason));
-    put(r->a, one, "message", message);
+    struct str now = meta_now(r->c->control->env, r->a);
+    value_put(r->a, one, "type", str_of(type));
+    value_put(r->a, one, "status", str_of(value));
+    value_put(r->a, one, "lastUpdateTime", now);
+    value_put(r->a, one, "lastTransitionTime", now);
+    value_put(r->a, one, "reason", str_of(reason));
+    value_put(r->a, one, "message", message);
     return one;
 }
 
-static struct value *condition_list(struct rollout *r, struct value *status)
+static struct value *rollout_conditions(struct rollout *r, struct value *status)
 {
     struct value *list = value_getc(status, "conditions");
     if (!value_is(list, VALUE_ARRAY)) {
@@ -52,13 +52,13 @@ static struct value *condition_list(struct rollout *r, struct value *status)
 void rollout_set_condition(struct rollout *r, struct value *status, const char *type,
                            const char *value, const char *reason, struct str message)
 {
-    struct value *list = condition_list(r, status), *was = condition_find(list, type);
+    struct value *list = rollout_conditions(r, status), *was = condition_find(list, type);
     struct str was_status = value_str_at(was, "status");
     if (was && str_eqc(was_status, value) && str_eqc(value_str_at(was, "reason"), reason))
         return;
     struct value *now = condition(r, type, value, reason, message);
     if (was && str_eqc(was_status, value))
-        put(r->a, now, "lastTransitionTime", value_str_at(was, "lastTransitionTime"));
+        value_put(r->a, now, "lastTransitionTime", value_str_at(was, "lastTransitionTime"));
     condition_remove(list, type);
     value_push(r->a, list, now);
 }
@@ -87,15 +87,16 @@ static struct value *count(struct rollout *r)
     struct value *status = value_object(a);
     int64_t available = rollout_sum(r, false, rs_available);
     int64_t unavailable = rollout_sum(r, false, rs_spec_replicas) - available;
-    put_nonzero(a, status, "observedGeneration", value_int_at(r->d, "metadata.generation", 0));
-    put_nonzero(a, status, "replicas", rollout_sum(r, false, rs_status_replicas));
-    put_nonzero(a, status, "updatedReplicas", r->new ? r->new->status_replicas : 0);
-    put_nonzero(a, status, "readyReplicas", rollout_sum(r, false, rs_ready));
-    put_nonzero(a, status, "availableReplicas", available);
-    put_nonzero(a, status, "unavailableReplicas", unavailable < 0 ? 0 : unavailable);
+    value_put_nonzero(a, status, "observedGeneration",
+                      value_int_at(r->d, "metadata.generation", 0));
+    value_put_nonzero(a, status, "replicas", rollout_sum(r, false, rs_status_replicas));
+    value_put_nonzero(a, status, "updatedReplicas", r->new ? r->new->status_replicas : 0);
+    value_put_nonzero(a, status, "readyReplicas", rollout_sum(r, false, rs_ready));
+    value_put_nonzero(a, status, "availableReplicas", available);
+    value_put_nonzero(a, status, "unavailableReplicas", unavailable < 0 ? 0 : unavailable);
     if (value_getc(was, "collisionCount"))
         value_setc(a, status, "collisionCount", value_getc(was, "collisionCount"));
-    struct value *list = condition_list(r, status);
+    struct value *list = rollout_conditions(r, status);
     const struct value *old = value_getc(was, "conditions");
     value_each_item (old, one)
         value_push(a, list, one);
@@ -123,7 +124,7 @@ static bool moved_on(const struct value *was, const struct value *now)
 static int64_t until_deadline(struct rollout *r, const struct value *progressing)
 {
     int64_t seconds = value_int_at(r->d, "spec.progressDeadlineSeconds", INT32_MAX);
-    return time_at(progressing, "lastUpdateTime") + seconds * NS_PER_S -
+    return meta_time(progressing, "lastUpdateTime") + seconds * NS_PER_S -
            env_now(r->c->control->env);
 }
 
@@ -144,7 +145,7 @@ static struct str about(struct rollout *r, const char *what)
 
 static void report_progress(struct rollout *r, struct value *status)
 {
-    struct value *list = condition_list(r, status), *now = condition_find(list, "Progressing");
+    struct value *list = rollout_conditions(r, status), *now = condition_find(list, "Progressing");
     const struct value *was = value_getc(r->d, "status");
     bool settled =
         value_int_at(status, "replicas", 0) == value_int_at(status, "updatedReplicas", 0) &&
@@ -163,7 +164,7 @@ static void report_progress(struct rollout *r, struct value *status)
         struct value *moved =
             condition(r, "Progressing", "True", "ReplicaSetUpdated", about(r, "is progressing"));
         if (keep)
-            put(r->a, moved, "lastTransitionTime", since);
+            value_put(r->a, moved, "lastTransitionTime", since);
         condition_remove(list, "Progressing");
         value_push(r->a, list, moved);
     } else if (timed_out(r, now)) {
@@ -183,7 +184,7 @@ static void report_failure(struct rollout *r, struct value *status)
             failure = one;
     }
     if (!failure) {
-        condition_remove(condition_list(r, status), "ReplicaFailure");
+        condition_remove(rollout_conditions(r, status), "ReplicaFailure");
         return;
     }
     const char *reason = arena_cstr(r->a, value_str_at(failure, "reason"));

@@ -99,9 +99,9 @@ static int expected_scale(struct disruption *c, struct arena *a, struct pod_fact
         if (map_has(&seen, p->controller))
             continue;
         map_set(&seen, p->controller, c);
-        const struct value *ref = controller_ref(object_tree(a, p->object));
+        const struct value *ref = owner_controller(object_tree(a, p->object));
         const struct value *owner = controller_of(c, a, p->ns, ref), *above;
-        if (owner && (above = controller_ref(owner)) &&
+        if (owner && (above = owner_controller(owner)) &&
             str_eqc(value_str_at(above, "kind"), "Deployment"))
             owner = controller_of(c, a, p->ns, above);
         if (!owner) {
@@ -138,9 +138,9 @@ static int expect(struct disruption *c, struct arena *a, const struct value *bud
         ret->expected = (int64_t)n;
     }
     if (most)
-        ret->desired = ret->expected - scaled_value(most, ret->expected, true, 0);
+        ret->desired = ret->expected - control_scaled_value(most, ret->expected, true, 0);
     else
-        ret->desired = scaled_value(least, ret->expected, true, 0);
+        ret->desired = control_scaled_value(least, ret->expected, true, 0);
     if (ret->desired < 0)
         ret->desired = 0;
     return 0;
@@ -187,25 +187,26 @@ static void set_condition(struct disruption *c, struct arena *a, struct value *s
     struct value *one = condition_find(list, "DisruptionAllowed");
     if (!one) {
         one = value_object(a);
-        put(a, one, "type", STR("DisruptionAllowed"));
+        value_put(a, one, "type", STR("DisruptionAllowed"));
         value_push(a, list, one);
     }
     if (!str_eqc(value_str_at(one, "status"), word))
-        put(a, one, "lastTransitionTime", now_text(c->control, a));
-    put(a, one, "status", str_of(word));
-    put(a, one, "reason", str_of(reason));
-    put(a, one, "message", message);
-    put_nonzero(a, one, "observedGeneration", value_int_at(status, "observedGeneration", 0));
+        value_put(a, one, "lastTransitionTime", meta_now(c->control->env, a));
+    value_put(a, one, "status", str_of(word));
+    value_put(a, one, "reason", str_of(reason));
+    value_put(a, one, "message", message);
+    value_put_nonzero(a, one, "observedGeneration", value_int_at(status, "observedGeneration", 0));
 }
 
 static void set_numbers(struct disruption *c, struct arena *a, const struct value *budget,
                         struct value *status, const struct numbers *x)
 {
-    put_int(a, status, "currentHealthy", x->healthy);
-    put_int(a, status, "desiredHealthy", x->desired);
-    put_int(a, status, "expectedPods", x->expected);
-    put_int(a, status, "disruptionsAllowed", x->allowed);
-    put_nonzero(a, status, "observedGeneration", value_int_at(budget, "metadata.generation", 0));
+    value_put_int(a, status, "currentHealthy", x->healthy);
+    value_put_int(a, status, "desiredHealthy", x->desired);
+    value_put_int(a, status, "expectedPods", x->expected);
+    value_put_int(a, status, "disruptionsAllowed", x->allowed);
+    value_put_nonzero(a, status, "observedGeneration",
+                      value_int_at(budget, "metadata.generation", 0));
     if (value_len(x->disrupted))
         value_setc(a, status, "disruptedPods", x->disrupted);
     else
@@ -235,7 +236,7 @@ static enum reconcile_result sync_failed(struct disruption *c, struct arena *a, 
                                          struct value *budget, struct value *status,
                                          const struct err *failure, struct err *e)
 {
-    put_int(a, status, "disruptionsAllowed", 0);
+    value_put_int(a, status, "disruptionsAllowed", 0);
     set_condition(c, a, status, false, "SyncFailed", str_of(failure->message));
     int rc = write_status(c, a, budget, status, e);
     if (rc > 0)
@@ -253,7 +254,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     if (!o)
         return RECONCILE_DONE;
     struct value *budget = value_clone(a, object_tree(a, o));
-    struct value *status = value_clone(a, object_at(a, budget, "status"));
+    struct value *status = value_clone(a, value_object_at(a, budget, "status"));
     _cleanup_err_ struct err failure = ERR_INIT;
     _cleanup_pods_ struct pod_list all = {0};
     struct numbers x = {0};
@@ -332,7 +333,7 @@ static void on_budget(void *ctx, struct object *old, struct object *new)
     struct disruption *c = ctx;
     const struct object *o = new ? new : old;
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str ns = object_namespace(o), key = key_of(&a, o);
+    struct str ns = object_namespace(o), key = meta_key(&a, o);
     if (old)
         forget(c, ns, key);
     if (!new) {
@@ -375,7 +376,8 @@ static bool same_scale(const struct object *old, const struct object *new)
     const struct value *x = object_tree(&a, old), *y = object_tree(&a, new);
     return value_int_at(x, "spec.replicas", 1) == value_int_at(y, "spec.replicas", 1) &&
            str_eq(meta_uid(x), meta_uid(y)) &&
-           str_eq(value_str_at(controller_ref(x), "uid"), value_str_at(controller_ref(y), "uid"));
+           str_eq(value_str_at(owner_controller(x), "uid"),
+                  value_str_at(owner_controller(y), "uid"));
 }
 
 // Pods need not wear their template's labels, so every budget of the namespace that counts by scale

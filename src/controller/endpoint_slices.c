@@ -24,14 +24,14 @@ static struct value *endpoint_value(struct arena *a, const struct endpoint *p)
     value_set_at(a, v, "conditions.serving", value_bool(a, p->serving));
     value_set_at(a, v, "conditions.terminating", value_bool(a, p->terminating));
     if (p->hostname.n)
-        put(a, v, "hostname", p->hostname);
-    put(a, target, "kind", STR("Pod"));
-    put(a, target, "namespace", p->pod->ns);
-    put(a, target, "name", p->pod->name);
-    put(a, target, "uid", p->pod->uid);
+        value_put(a, v, "hostname", p->hostname);
+    value_put(a, target, "kind", STR("Pod"));
+    value_put(a, target, "namespace", p->pod->ns);
+    value_put(a, target, "name", p->pod->name);
+    value_put(a, target, "uid", p->pod->uid);
     value_setc(a, v, "targetRef", target);
     if (p->pod->node.n)
-        put(a, v, "nodeName", p->pod->node);
+        value_put(a, v, "nodeName", p->pod->node);
     return v;
 }
 
@@ -46,24 +46,24 @@ static struct value *labels_for(struct service_view *v)
             value_set(v->a, labels, f->key, f->value);
     }
     if (v->headless)
-        put(v->a, labels, SLICE_HEADLESS, STR(""));
-    put(v->a, labels, SLICE_SERVICE_NAME, v->name);
-    put(v->a, labels, SLICE_MANAGED_BY, STR(MANAGER));
+        value_put(v->a, labels, SLICE_HEADLESS, STR(""));
+    value_put(v->a, labels, SLICE_SERVICE_NAME, v->name);
+    value_put(v->a, labels, SLICE_MANAGED_BY, STR(MANAGER));
     return labels;
 }
 
 static struct value *new_slice(struct service_view *v, struct value *ports)
 {
     struct value *s = value_object(v->a), *meta = value_object(v->a), *owners = value_array(v->a);
-    put(v->a, s, "kind", STR("EndpointSlice"));
-    put(v->a, s, "apiVersion", STR("discovery.k8s.io/v1"));
-    put(v->a, meta, "generateName", arena_printf(v->a, "%.*s-", STR_ARG(v->name)));
-    put(v->a, meta, "namespace", v->ns);
+    value_put(v->a, s, "kind", STR("EndpointSlice"));
+    value_put(v->a, s, "apiVersion", STR("discovery.k8s.io/v1"));
+    value_put(v->a, meta, "generateName", arena_printf(v->a, "%.*s-", STR_ARG(v->name)));
+    value_put(v->a, meta, "namespace", v->ns);
     value_setc(v->a, meta, "labels", labels_for(v));
     value_push(v->a, owners, v->owner);
     value_setc(v->a, meta, "ownerReferences", owners);
     value_setc(v->a, s, "metadata", meta);
-    put(v->a, s, "addressType", STR("IPv4"));
+    value_put(v->a, s, "addressType", STR("IPv4"));
     value_setc(v->a, s, "ports", ports);
     return s;
 }
@@ -107,7 +107,7 @@ static int write_slice(struct service_view *v, struct slice *s, struct expectati
     int rc = exists ? client_update(v->control->client, k, s->tree, &written, e)
                     : client_create(v->control->client, k, v->ns, s->tree, &written, e);
     if (rc == 0)
-        expect_revision(x, key, written->revision);
+        expectations_expect(x, key, written->revision);
     return rc;
 }
 
@@ -197,9 +197,9 @@ int endpoint_slices_write(struct service_view *v, struct informer *informer, str
             continue;
         _cleanup_err_ struct err why = ERR_INIT;
         uint64_t revision = 0;
-        rc = delete_with_uid(v->control, KIND("discovery.k8s.io", "endpointslices"), slices[i].tree,
-                             PROPAGATION_DEFAULT, -1, &revision, &why);
-        expect_revision(x, key, revision);
+        rc = client_delete_tree(v->control->client, KIND("discovery.k8s.io", "endpointslices"),
+                                slices[i].tree, PROPAGATION_DEFAULT, -1, &revision, &why);
+        expectations_expect(x, key, revision);
         if (rc < 0 && err_is(&why, ERR_NOT_FOUND))
             rc = 0;
         else if (rc < 0)

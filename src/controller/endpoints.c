@@ -135,11 +135,12 @@ static struct value *resolve_ports(struct arena *a, const struct value *service,
             continue;
         struct value *one = value_object(a);
         struct str protocol = value_str_at(port, "protocol");
-        put(a, one, "name", value_str_at(port, "name").n ? value_str_at(port, "name") : STR(""));
-        put(a, one, "protocol", protocol.n ? protocol : STR("TCP"));
-        put_int(a, one, "port", number);
+        value_put(a, one, "name",
+                  value_str_at(port, "name").n ? value_str_at(port, "name") : STR(""));
+        value_put(a, one, "protocol", protocol.n ? protocol : STR("TCP"));
+        value_put_int(a, one, "port", number);
         if (value_str_at(port, "appProtocol").n)
-            put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
+            value_put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
         value_push(a, out, one);
     }
     return out;
@@ -203,13 +204,13 @@ static enum reconcile_result service_gone(struct endpoints *c, struct arena *a, 
                                           struct err *e)
 {
     // Slices have an owner and go with it; Endpoints have none.
-    expectation_forget(&c->expectations, key);
+    expectations_forget(&c->expectations, key);
     _cleanup_object_ struct object *o = informer_get(c->endpoints, key);
     if (!o)
         return RECONCILE_DONE;
     _cleanup_err_ struct err why = ERR_INIT;
-    int rc = delete_with_uid(c->control, KIND("", "endpoints"), object_tree(a, o),
-                             PROPAGATION_DEFAULT, -1, NULL, &why);
+    int rc = client_delete_tree(c->control->client, KIND("", "endpoints"), object_tree(a, o),
+                                PROPAGATION_DEFAULT, -1, NULL, &why);
     if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
         err_move(e, &why);
         return RECONCILE_RETRY;
@@ -225,11 +226,11 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     _cleanup_object_ struct object *o = informer_get(c->services, key);
     if (!o)
         return service_gone(c, a, key, e);
-    if (!expectation_met(&c->expectations, key, informer_revision(c->slices)))
+    if (!expectations_met(&c->expectations, key, informer_revision(c->slices)))
         return RECONCILE_DONE;
     struct service_view v = {.control = c->control, .a = a, .object = o};
     v.service = object_tree(a, o);
-    key_split(key, &v.ns, &v.name);
+    meta_key_split(key, &v.ns, &v.name);
     if (!value_len(value_at(v.service, "spec.selector")) || meta_deleting(v.service) ||
         str_eqc(value_str_at(v.service, "spec.type"), "ExternalName"))
         return RECONCILE_DONE;
@@ -240,7 +241,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     collect(&v, &pods);
     if (endpoint_slices_write(&v, c->slices, &c->expectations, key, e) < 0 ||
         endpoints_write(&v, c->endpoints, e) < 0)
-        return namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
+        return client_namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
     return RECONCILE_DONE;
 }
 
@@ -251,7 +252,7 @@ static void on_service(void *ctx, struct object *old, struct object *new)
     struct endpoints *c = ctx;
     const struct object *o = new ? new : old;
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str ns = object_namespace(o), key = key_of(&a, o);
+    struct str ns = object_namespace(o), key = meta_key(&a, o);
     if (old)
         forget_selector(c, ns, key);
     if (new)
@@ -294,7 +295,7 @@ static void on_endpoints(void *ctx, struct object *old, struct object *new)
     struct endpoints *c = ctx;
     const struct object *o = new ? new : old;
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str key = key_of(&a, o);
+    struct str key = meta_key(&a, o);
     _cleanup_object_ struct object *service = informer_get(c->services, key);
     const struct value *labels = value_getc(object_metadata(&a, o), "labels");
     struct str manager = value_string(value_get(labels, STR(ENDPOINTS_MANAGED_BY)));

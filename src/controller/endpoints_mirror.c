@@ -53,11 +53,12 @@ static struct value *new_ports(struct arena *a, const struct value *ports)
     value_each_item (ports, port) {
         struct value *one = value_object(a);
         struct str protocol = value_str_at(port, "protocol");
-        put(a, one, "name", value_str_at(port, "name").n ? value_str_at(port, "name") : STR(""));
-        put(a, one, "protocol", protocol.n ? protocol : STR("TCP"));
-        put_int(a, one, "port", value_int_at(port, "port", 0));
+        value_put(a, one, "name",
+                  value_str_at(port, "name").n ? value_str_at(port, "name") : STR(""));
+        value_put(a, one, "protocol", protocol.n ? protocol : STR("TCP"));
+        value_put_int(a, one, "port", value_int_at(port, "port", 0));
         if (value_str_at(port, "appProtocol").n)
-            put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
+            value_put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
         value_push(a, out, one);
     }
     return out;
@@ -75,7 +76,7 @@ static struct value *room_for(struct plan *p, const char *family, struct value *
     }
     struct wanted *w = arena_new(p->a, struct wanted);
     w->slice = value_object(p->a);
-    put(p->a, w->slice, "addressType", str_of(family));
+    value_put(p->a, w->slice, "addressType", str_of(family));
     value_setc(p->a, w->slice, "ports", ports);
     value_setc(p->a, w->slice, "endpoints", value_array(p->a));
     *p->last = w;
@@ -136,8 +137,8 @@ static struct value *labels_of(struct plan *p)
     static const char *const without[] = {SLICE_HEADLESS, SLICE_SERVICE_NAME, SLICE_MANAGED_BY,
                                           NULL};
     struct value *labels = copy_without(p->a, value_at(p->tree, "metadata.labels"), without);
-    put(p->a, labels, SLICE_SERVICE_NAME, p->name);
-    put(p->a, labels, SLICE_MANAGED_BY, STR(MANAGER));
+    value_put(p->a, labels, SLICE_SERVICE_NAME, p->name);
+    value_put(p->a, labels, SLICE_MANAGED_BY, STR(MANAGER));
     return labels;
 }
 
@@ -150,10 +151,10 @@ static struct value *annotations_of(struct plan *p)
 static struct value *new_slice(struct plan *p, struct value *slice)
 {
     struct value *meta = value_object(p->a), *owners = value_array(p->a);
-    put(p->a, slice, "kind", STR("EndpointSlice"));
-    put(p->a, slice, "apiVersion", STR("discovery.k8s.io/v1"));
-    put(p->a, meta, "generateName", arena_printf(p->a, "%.*s-", STR_ARG(p->name)));
-    put(p->a, meta, "namespace", p->ns);
+    value_put(p->a, slice, "kind", STR("EndpointSlice"));
+    value_put(p->a, slice, "apiVersion", STR("discovery.k8s.io/v1"));
+    value_put(p->a, meta, "generateName", arena_printf(p->a, "%.*s-", STR_ARG(p->name)));
+    value_put(p->a, meta, "namespace", p->ns);
     value_push(p->a, owners, owner_reference(p->a, KIND("", "endpoints"), p->tree));
     value_setc(p->a, meta, "ownerReferences", owners);
     value_setc(p->a, slice, "metadata", meta);
@@ -196,15 +197,16 @@ static int write_plan(struct mirror *m, struct plan *p, struct str key, struct e
         struct wanted *w = *at;
         if (!w) {
             uint64_t revision = 0;
-            rc = delete_with_uid(m->control, k, tree, PROPAGATION_DEFAULT, -1, &revision, e);
+            rc = client_delete_tree(m->control->client, k, tree, PROPAGATION_DEFAULT, -1, &revision,
+                                    e);
             rc = rc < 0 && err_is(e, ERR_NOT_FOUND) ? 0 : rc;
-            expect_revision(&m->expectations, key, revision);
+            expectations_expect(&m->expectations, key, revision);
             continue;
         }
         *at = w->next;
         _cleanup_object_ struct object *written = NULL;
         if (bring_to(p, tree, w->slice) && (rc = client_update(client, k, tree, &written, e)) == 0)
-            expect_revision(&m->expectations, key, written->revision);
+            expectations_expect(&m->expectations, key, written->revision);
     }
     for (struct wanted *w = p->first; w && rc == 0; w = w->next) {
         struct value *tree = new_slice(p, w->slice);
@@ -212,7 +214,7 @@ static int write_plan(struct mirror *m, struct plan *p, struct str key, struct e
         bring_to(p, tree, w->slice); // labels and annotations
         rc = client_create(client, k, p->ns, tree, &written, e);
         if (rc == 0)
-            expect_revision(&m->expectations, key, written->revision);
+            expectations_expect(&m->expectations, key, written->revision);
     }
     return rc;
 }
@@ -233,22 +235,22 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     struct mirror *m = ctx;
     (void)after_ns;
     _cleanup_object_ struct object *o = informer_get(m->endpoints, key);
-    if (!expectation_met(&m->expectations, key, informer_revision(m->slices)))
+    if (!expectations_met(&m->expectations, key, informer_revision(m->slices)))
         return RECONCILE_DONE;
     struct plan p = {.a = a, .tree = o ? object_tree(a, o) : NULL};
-    key_split(key, &p.ns, &p.name);
+    meta_key_split(key, &p.ns, &p.name);
     p.last = &p.first;
     if (o && mirrored(m, a, key, p.tree))
         make_plan(&p);
     if (write_plan(m, &p, key, e) < 0)
-        return namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
+        return client_namespace_terminating(e) ? RECONCILE_DONE : RECONCILE_RETRY;
     return RECONCILE_DONE;
 }
 
 static void on_object(void *ctx, struct object *old, struct object *new)
 {
     struct mirror *m = ctx;
-    enqueue_object(m->queue, new ? new : old);
+    work_queue_add_object(m->queue, new ? new : old);
 }
 
 static void on_slice(void *ctx, struct object *old, struct object *new)

@@ -15,15 +15,15 @@ static int by_ip(const void *pa, const void *pb)
 static struct value *address(struct arena *a, const struct endpoint *p)
 {
     struct value *v = value_object(a), *target = value_object(a);
-    put(a, v, "ip", p->pod->ip);
+    value_put(a, v, "ip", p->pod->ip);
     if (p->hostname.n)
-        put(a, v, "hostname", p->hostname);
+        value_put(a, v, "hostname", p->hostname);
     if (p->pod->node.n)
-        put(a, v, "nodeName", p->pod->node);
-    put(a, target, "kind", STR("Pod"));
-    put(a, target, "namespace", p->pod->ns);
-    put(a, target, "name", p->pod->name);
-    put(a, target, "uid", p->pod->uid);
+        value_put(a, v, "nodeName", p->pod->node);
+    value_put(a, target, "kind", STR("Pod"));
+    value_put(a, target, "namespace", p->pod->ns);
+    value_put(a, target, "name", p->pod->name);
+    value_put(a, target, "uid", p->pod->uid);
     value_setc(a, v, "targetRef", target);
     return v;
 }
@@ -35,11 +35,11 @@ static struct value *ports_of(struct arena *a, const struct value *ports)
         struct value *one = value_object(a);
         struct str name = value_str_at(port, "name");
         if (name.n)
-            put(a, one, "name", name);
-        put_int(a, one, "port", value_int_at(port, "port", 0));
-        put(a, one, "protocol", value_str_at(port, "protocol"));
+            value_put(a, one, "name", name);
+        value_put_int(a, one, "port", value_int_at(port, "port", 0));
+        value_put(a, one, "protocol", value_str_at(port, "protocol"));
         if (value_str_at(port, "appProtocol").n)
-            put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
+            value_put(a, one, "appProtocol", value_str_at(port, "appProtocol"));
         value_push(a, out, one);
     }
     return out;
@@ -85,8 +85,8 @@ static struct value *labels_for(struct service_view *v)
     value_each_field (theirs, f)
         value_set(v->a, labels, f->key, f->value);
     if (v->headless)
-        put(v->a, labels, "service.kubernetes.io/headless", STR(""));
-    put(v->a, labels, "endpoints.kubernetes.io/managed-by", STR("endpoint-controller"));
+        value_put(v->a, labels, "service.kubernetes.io/headless", STR(""));
+    value_put(v->a, labels, "endpoints.kubernetes.io/managed-by", STR("endpoint-controller"));
     return labels;
 }
 
@@ -109,15 +109,15 @@ int endpoints_write(struct service_view *v, struct informer *informer, struct er
             return 0;
     } else {
         tree = value_object(v->a);
-        put(v->a, tree, "kind", STR("Endpoints"));
-        put(v->a, tree, "apiVersion", STR("v1"));
+        value_put(v->a, tree, "kind", STR("Endpoints"));
+        value_put(v->a, tree, "apiVersion", STR("v1"));
         value_set_at(v->a, tree, "metadata.name", value_str(v->a, v->name));
         value_set_at(v->a, tree, "metadata.namespace", value_str(v->a, v->ns));
     }
     value_set_at(v->a, tree, "metadata.labels", labels);
     value_setc(v->a, tree, "subsets", want);
     if (truncated)
-        value_set(v->a, object_at(v->a, tree, "metadata.annotations"), STR(OVER_CAPACITY),
+        value_set(v->a, value_object_at(v->a, tree, "metadata.annotations"), STR(OVER_CAPACITY),
                   value_strc(v->a, "truncated"));
     else
         value_del(value_at(tree, "metadata.annotations"), STR(OVER_CAPACITY));

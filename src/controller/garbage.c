@@ -47,7 +47,7 @@ enum { CYCLE_MAX = 64 }; // owners above an object, as far as cycles are looked 
 static void enqueue(struct garbage_kind *k, const struct object *o)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    struct str key = key_of(&a, o);
+    struct str key = meta_key(&a, o);
     work_queue_add(k->owner->queue, arena_printf(&a, "%zu %.*s", k->index, STR_ARG(key)));
 }
 
@@ -188,20 +188,6 @@ static struct value *conditional_patch(struct arena *a, const struct object *o,
     return body;
 }
 
-static int remove_finalizer(struct garbage *g, struct arena *a, const struct kind *k,
-                            const struct object *o, const struct value *meta, const char *name,
-                            struct err *e)
-{
-    struct value *left = value_array(a), *body = conditional_patch(a, o, meta);
-    const struct value *list = value_getc(meta, "finalizers");
-    value_each_item (list, f) {
-        if (!str_eqc(value_string(f), name))
-            value_push(a, left, f);
-    }
-    value_set_at(a, body, "metadata.finalizers", left);
-    return patch(g, k, o, body, e);
-}
-
 static int replace_owners(struct garbage *g, struct arena *a, const struct kind *k,
                           const struct object *o, const struct value *meta, struct value *owners,
                           struct err *e)
@@ -228,8 +214,8 @@ static int delete_object(struct garbage *g, const struct kind *k, const struct o
 
 // The three things that may have to be done with an object.
 
-static int orphan_dependents(struct garbage *g, struct arena *a, struct garbage_kind *k,
-                             const struct object *o, const struct value *meta, struct err *e)
+static int orphan_dependents(struct garbage *g, struct arena *a, const struct object *o,
+                             const struct value *meta, struct err *e)
 {
     struct str uid = value_str_at(meta, "uid");
     struct dependents d;
@@ -246,7 +232,7 @@ static int orphan_dependents(struct garbage *g, struct arena *a, struct garbage_
                             e);
     }
     dependents_done(&d);
-    return rc < 0 ? rc : remove_finalizer(g, a, k->kind, o, meta, ORPHAN, e);
+    return rc < 0 ? rc : finalizer_remove(g->control->client, a, o, ORPHAN, e);
 }
 
 // Objects that wait, in foreground deletion, for o to go: its blocked owners, theirs, and so on. A
@@ -272,8 +258,8 @@ static void find_waiting_for(struct garbage *g, struct arena *a, const struct ob
     }
 }
 
-static int delete_dependents(struct garbage *g, struct arena *a, struct garbage_kind *k,
-                             const struct object *o, const struct value *meta, struct err *e)
+static int delete_dependents(struct garbage *g, struct arena *a, const struct object *o,
+                             const struct value *meta, struct err *e)
 {
     struct dependents d;
     size_t blocking = 0;
@@ -287,7 +273,7 @@ static int delete_dependents(struct garbage *g, struct arena *a, struct garbage_
     }
     dependents_done(&d);
     map_done(&waiting);
-    return blocking ? 0 : remove_finalizer(g, a, k->kind, o, meta, FOREGROUND, e);
+    return blocking ? 0 : finalizer_remove(g->control->client, a, o, FOREGROUND, e);
 }
 
 static int judge_object(struct garbage *g, struct arena *a, struct garbage_kind *k,
@@ -341,9 +327,9 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     if (!value_str_at(meta, "deletionTimestamp").n)
         rc = judge_object(g, a, k, o, meta, e);
     else if (has_finalizer(meta, ORPHAN))
-        rc = orphan_dependents(g, a, k, o, meta, e);
+        rc = orphan_dependents(g, a, o, meta, e);
     else if (has_finalizer(meta, FOREGROUND))
-        rc = delete_dependents(g, a, k, o, meta, e);
+        rc = delete_dependents(g, a, o, meta, e);
     return rc < 0 ? RECONCILE_RETRY : RECONCILE_DONE;
 }
 
@@ -400,7 +386,7 @@ static void *make(struct control *control)
     const struct kind *all[COLLECTABLE_MAX];
     struct garbage *g = mem_zalloc(sizeof *g);
     g->control = control;
-    g->nkinds = collectable_kinds(all, COLLECTABLE_MAX);
+    g->nkinds = control_collectable_kinds(all, COLLECTABLE_MAX);
     g->kinds = mem_zalloc(g->nkinds * sizeof *g->kinds);
     for (size_t i = 0; i < g->nkinds; i++) {
         struct garbage_kind *k = &g->kinds[i];

@@ -103,13 +103,14 @@ static void set_condition(struct namespaces *c, struct arena *a, struct value *l
         str_eqc(value_str_at(was, "reason"), reason) &&
         str_eq(value_str_at(was, "message"), message))
         return;
-    put(a, one, "type", str_of(type));
-    put(a, one, "status", str_of(text));
-    put(a, one, "lastTransitionTime",
-        was && str_eqc(value_str_at(was, "status"), text) ? value_str_at(was, "lastTransitionTime")
-                                                          : now_text(c->control, a));
-    put(a, one, "reason", str_of(reason));
-    put(a, one, "message", message);
+    value_put(a, one, "type", str_of(type));
+    value_put(a, one, "status", str_of(text));
+    value_put(a, one, "lastTransitionTime",
+              was && str_eqc(value_str_at(was, "status"), text)
+                  ? value_str_at(was, "lastTransitionTime")
+                  : meta_now(c->control->env, a));
+    value_put(a, one, "reason", str_of(reason));
+    value_put(a, one, "message", message);
     condition_remove(list, type);
     value_push(a, list, one);
 }
@@ -117,7 +118,7 @@ static void set_condition(struct namespaces *c, struct arena *a, struct value *l
 static int report(struct namespaces *c, struct arena *a, struct value *tree,
                   const struct remains *m, const struct err *failure, struct err *e)
 {
-    struct value *status = object_at(a, tree, "status"), *was = value_clone(a, status);
+    struct value *status = value_object_at(a, tree, "status"), *was = value_clone(a, status);
     struct value *list = value_getc(status, "conditions");
     if (!value_is(list, VALUE_ARRAY)) {
         list = value_array(a);
@@ -222,7 +223,7 @@ static void on_namespace(void *ctx, struct object *old, struct object *new)
     struct namespaces *c = ctx;
     (void)old;
     if (new &&str_find(blob_view(new->json), STR("\"deletionTimestamp\"")) >= 0)
-        enqueue_object(c->queue, new);
+        work_queue_add_object(c->queue, new);
 }
 
 static void on_gone(void *ctx, struct object *old, struct object *new)
@@ -238,7 +239,7 @@ static void on_gone(void *ctx, struct object *old, struct object *new)
 static void *make(struct control *control)
 {
     const struct kind *all[COLLECTABLE_MAX];
-    size_t n = collectable_kinds(all, COLLECTABLE_MAX);
+    size_t n = control_collectable_kinds(all, COLLECTABLE_MAX);
     struct namespaces *c = mem_zalloc(sizeof *c);
     c->control = control;
     c->namespaces = informers_get(control->informers, KIND("", "namespaces"));

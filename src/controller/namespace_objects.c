@@ -23,8 +23,8 @@ static struct value *build_account(struct control *c, struct arena *a)
 {
     struct value *v = value_object(a);
     (void)c;
-    put(a, v, "kind", STR("ServiceAccount"));
-    put(a, v, "apiVersion", STR("v1"));
+    value_put(a, v, "kind", STR("ServiceAccount"));
+    value_put(a, v, "apiVersion", STR("v1"));
     return v;
 }
 
@@ -33,15 +33,16 @@ static struct value *build_root_ca(struct control *c, struct arena *a)
     struct value *v = value_object(a);
     if (!c->options->root_ca_pem.n)
         return NULL;
-    put(a, v, "kind", STR("ConfigMap"));
-    put(a, v, "apiVersion", STR("v1"));
-    value_set(a, object_at(a, v, "metadata.annotations"), STR("kubernetes.io/description"),
+    value_put(a, v, "kind", STR("ConfigMap"));
+    value_put(a, v, "apiVersion", STR("v1"));
+    value_set(a, value_object_at(a, v, "metadata.annotations"), STR("kubernetes.io/description"),
               value_strc(a,
                          "Contains a CA bundle that can be used to verify the kube-apiserver when "
                          "using internal endpoints such as the internal service IP or "
                          "kubernetes.default.svc. No other usage is guaranteed across "
                          "distributions of Kubernetes clusters."));
-    value_set(a, object_at(a, v, "data"), STR("ca.crt"), value_str(a, c->options->root_ca_pem));
+    value_set(a, value_object_at(a, v, "data"), STR("ca.crt"),
+              value_str(a, c->options->root_ca_pem));
     return v;
 }
 
@@ -84,7 +85,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ns
                            NULL, &why);
     }
     if (rc == 0 || err_is(&why, ERR_ALREADY_EXISTS) || err_is(&why, ERR_NOT_FOUND) ||
-        namespace_terminating(&why))
+        client_namespace_terminating(&why))
         return RECONCILE_DONE;
     err_move(e, &why);
     return RECONCILE_RETRY;

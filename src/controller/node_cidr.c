@@ -122,7 +122,7 @@ static void enqueue_waiting(struct cidrs *c)
     informer_list(c->nodes, STR_NULL, &nodes);
     for (size_t i = 0; i < nodes.n; i++) {
         if (str_find(blob_view(nodes.items[i]->json), STR("\"podCIDR\"")) < 0)
-            enqueue_object(c->queue, nodes.items[i]);
+            work_queue_add_object(c->queue, nodes.items[i]);
     }
 }
 

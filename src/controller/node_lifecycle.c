@@ -95,17 +95,17 @@ static void forget(struct lifecycle *c, struct str node)
 static bool set_unknown(struct lifecycle *c, struct arena *a, struct value *list, const char *type)
 {
     struct value *was = condition_find(list, type), *one = value_object(a);
-    struct str now = now_text(c->control, a);
+    struct str now = meta_now(c->control->env, a);
     if (was && str_eqc(value_str_at(was, "status"), "Unknown"))
         return false;
-    put(a, one, "type", str_of(type));
-    put(a, one, "status", STR("Unknown"));
-    put(a, one, "lastHeartbeatTime", was ? value_str_at(was, "lastHeartbeatTime") : now);
-    put(a, one, "lastTransitionTime", now);
-    put(a, one, "reason", was ? STR("NodeStatusUnknown") : STR("NodeStatusNeverUpdated"));
-    put(a, one, "message",
-        was ? STR("Kubelet stopped posting node status.")
-            : STR("Kubelet never posted node status."));
+    value_put(a, one, "type", str_of(type));
+    value_put(a, one, "status", STR("Unknown"));
+    value_put(a, one, "lastHeartbeatTime", was ? value_str_at(was, "lastHeartbeatTime") : now);
+    value_put(a, one, "lastTransitionTime", now);
+    value_put(a, one, "reason", was ? STR("NodeStatusUnknown") : STR("NodeStatusNeverUpdated"));
+    value_put(a, one, "message",
+              was ? STR("Kubelet stopped posting node status.")
+                  : STR("Kubelet never posted node status."));
     condition_remove(list, type);
     value_push(a, list, one);
     return true;
@@ -115,7 +115,8 @@ static int mark_unknown(struct lifecycle *c, struct arena *a, struct object *o, 
                         struct err *e)
 {
     static const char *const types[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
-    struct value *status = object_at(a, node, "status"), *list = value_getc(status, "conditions");
+    struct value *status = value_object_at(a, node, "status"),
+                 *list = value_getc(status, "conditions");
     bool changed = false;
     if (!value_is(list, VALUE_ARRAY)) {
         list = value_array(a);
@@ -149,8 +150,8 @@ static int mark_pods_not_ready(struct lifecycle *c, struct arena *a, struct str 
             continue;
         struct value *pod = object_tree(a, pods.items[i]->object);
         struct value *ready = condition_find(value_at(pod, "status.conditions"), "Ready");
-        put(a, ready, "status", STR("False"));
-        put(a, ready, "lastTransitionTime", now_text(c->control, a));
+        value_put(a, ready, "status", STR("False"));
+        value_put(a, ready, "lastTransitionTime", meta_now(c->control->env, a));
         _cleanup_err_ struct err why = ERR_INIT;
         int rc = client_update_status(c->control->client, KIND("", "pods"), pod, NULL, &why);
         if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
@@ -201,9 +202,9 @@ static int write_taints(struct lifecycle *c, struct arena *a, struct value *node
         if (there[i] || !applies(&rules[i], node))
             continue;
         struct value *taint = value_object(a);
-        put(a, taint, "key", str_of(rules[i].key));
-        put(a, taint, "effect", str_of(rules[i].effect));
-        put(a, taint, "timeAdded", now_text(c->control, a));
+        value_put(a, taint, "key", str_of(rules[i].key));
+        value_put(a, taint, "effect", str_of(rules[i].effect));
+        value_put(a, taint, "timeAdded", meta_now(c->control->env, a));
         value_push(a, list, taint);
         changed = true;
     }
@@ -254,7 +255,7 @@ static void on_node(void *ctx, struct object *old, struct object *new)
         const struct value *ready = condition_find(value_at(node, "status.conditions"), "Ready");
         // Unknown is our own writing, not the node's.
         if (!str_eqc(value_str_at(ready, "status"), "Unknown"))
-            heard(c, object_name(new), time_at(ready, "lastHeartbeatTime"), STR_NULL);
+            heard(c, object_name(new), meta_time(ready, "lastHeartbeatTime"), STR_NULL);
     }
     work_queue_add(c->queue, object_name(new ? new : old));
 }

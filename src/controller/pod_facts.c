@@ -67,7 +67,7 @@ static struct pod_facts *facts_new(struct object *o)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     const struct value *pod = object_tree(&a, o), *spec = value_getc(pod, "spec");
-    const struct value *labels = value_at(pod, "metadata.labels"), *owner = controller_ref(pod);
+    const struct value *labels = value_at(pod, "metadata.labels"), *owner = owner_controller(pod);
     struct str ns = object_namespace(o), name = object_name(o), uid = meta_uid(pod);
     struct str parts[] = {
         value_str_at(spec, "nodeName"), value_str_at(pod, "status.podIP"),
@@ -98,7 +98,7 @@ static struct pod_facts *facts_new(struct object *o)
     for (size_t i = 0; i < PARTS; i++)
         *fields[i] = put_str(&at, parts[i]);
     p->labels = copy_labels(p, &at, labels);
-    p->created = time_at(pod, "metadata.creationTimestamp");
+    p->created = meta_time(pod, "metadata.creationTimestamp");
     p->ready = pod_ready(pod);
     p->ready_since = pod_ready_since(pod);
     p->phase = phase_of(value_str_at(pod, "status.phase"));

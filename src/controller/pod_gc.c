@@ -20,24 +20,24 @@ static int remove_pod(struct pod_gc *c, struct arena *a, struct object *o, struc
     _cleanup_err_ struct err why = ERR_INIT;
     int rc = 0;
     if (!pod_finished(pod)) {
-        struct value *status = object_at(a, pod, "status"), *gone = value_object(a);
+        struct value *status = value_object_at(a, pod, "status"), *gone = value_object(a);
         struct value *conditions = value_getc(status, "conditions");
         if (!value_is(conditions, VALUE_ARRAY)) {
             conditions = value_array(a);
             value_setc(a, status, "conditions", conditions);
         }
-        put(a, status, "phase", STR("Failed"));
-        put(a, gone, "type", STR("DisruptionTarget"));
-        put(a, gone, "status", STR("True"));
-        put(a, gone, "lastTransitionTime", now_text(c->control, a));
-        put(a, gone, "reason", STR("DeletionByPodGC"));
-        put(a, gone, "message", STR("PodGC: node no longer exists"));
+        value_put(a, status, "phase", STR("Failed"));
+        value_put(a, gone, "type", STR("DisruptionTarget"));
+        value_put(a, gone, "status", STR("True"));
+        value_put(a, gone, "lastTransitionTime", meta_now(c->control->env, a));
+        value_put(a, gone, "reason", STR("DeletionByPodGC"));
+        value_put(a, gone, "message", STR("PodGC: node no longer exists"));
         condition_remove(conditions, "DisruptionTarget");
         value_push(a, conditions, gone);
         rc = client_update_status(c->control->client, pods, pod, NULL, &why);
     }
     if (rc == 0)
-        rc = delete_with_uid(c->control, pods, pod, PROPAGATION_DEFAULT, 0, NULL, &why);
+        rc = client_delete_tree(c->control->client, pods, pod, PROPAGATION_DEFAULT, 0, NULL, &why);
     if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
         err_move(e, &why);
         return rc;

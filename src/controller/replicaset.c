@@ -91,7 +91,7 @@ static void count_on_nodes(struct replicasets *c, struct arena *a, struct str ui
 static void count_neighbours(struct replicasets *c, struct arena *a, const struct value *set,
                              struct map *nodes)
 {
-    const struct value *ref = controller_ref(set);
+    const struct value *ref = owner_controller(set);
     if (!ref) {
         count_on_nodes(c, a, meta_uid(set), nodes);
         return;
@@ -120,9 +120,9 @@ static int delete_pods(struct replicasets *c, struct arena *a, struct str key,
         const struct value *tree = object_tree(a, ranks[i].pod->object);
         _cleanup_err_ struct err why = ERR_INIT;
         uint64_t revision = 0;
-        int rc = delete_with_uid(c->control, KIND("", "pods"), tree, PROPAGATION_DEFAULT, -1,
-                                 &revision, &why);
-        expect_revision(&c->expectations, key, revision);
+        int rc = client_delete_tree(c->control->client, KIND("", "pods"), tree, PROPAGATION_DEFAULT,
+                                    -1, &revision, &why);
+        expectations_expect(&c->expectations, key, revision);
         if (rc == 0) {
             event_record(c->events, set_object, "Normal", "SuccessfulDelete", "Deleted pod: %.*s",
                          STR_ARG(name));
@@ -150,13 +150,13 @@ static int create_pods(struct replicasets *c, struct arena *a, struct str key,
         for (size_t i = 0; i < batch && done < count; i++, done++) {
             _cleanup_err_ struct err why = ERR_INIT;
             _cleanup_object_ struct object *made = NULL;
-            int rc = create_pod(c->control, ns, pod, &made, &why);
+            int rc = client_create(c->control->client, KIND("", "pods"), ns, pod, &made, &why);
             if (rc == 0) {
-                expect_revision(&c->expectations, key, made->revision);
+                expectations_expect(&c->expectations, key, made->revision);
                 struct str name = object_name(made);
                 event_record(c->events, set_object, "Normal", "SuccessfulCreate",
                              "Created pod: %.*s", STR_ARG(name));
-            } else if (namespace_terminating(&why)) {
+            } else if (client_namespace_terminating(&why)) {
                 return 0; // what was made will be deleted with the namespace
             } else {
                 event_record(c->events, set_object, "Warning", "FailedCreate", "Error creating: %s",
@@ -191,11 +191,11 @@ static struct value *conditions(struct replicasets *c, struct arena *a, const st
         value_push(a, list, was);
         return list;
     }
-    put(a, now, "type", STR("ReplicaFailure"));
-    put(a, now, "status", STR("True"));
-    put(a, now, "lastTransitionTime", now_text(c->control, a));
-    put(a, now, "reason", str_of(reason));
-    put(a, now, "message", arena_str(a, str_of(failure->message)));
+    value_put(a, now, "type", STR("ReplicaFailure"));
+    value_put(a, now, "status", STR("True"));
+    value_put(a, now, "lastTransitionTime", meta_now(c->control->env, a));
+    value_put(a, now, "reason", str_of(reason));
+    value_put(a, now, "message", arena_str(a, str_of(failure->message)));
     value_push(a, list, now);
     return list;
 }
@@ -235,11 +235,11 @@ static int write_status(struct replicasets *c, struct arena *a, struct value *se
                         const struct counts *n, struct value *condition_list, struct err *e)
 {
     struct value *status = value_object(a);
-    put_int(a, status, "replicas", n->replicas);
-    put_nonzero(a, status, "fullyLabeledReplicas", n->labelled);
-    put_nonzero(a, status, "readyReplicas", n->ready);
-    put_nonzero(a, status, "availableReplicas", n->available);
-    put_nonzero(a, status, "observedGeneration", value_int_at(set, "metadata.generation", 0));
+    value_put_int(a, status, "replicas", n->replicas);
+    value_put_nonzero(a, status, "fullyLabeledReplicas", n->labelled);
+    value_put_nonzero(a, status, "readyReplicas", n->ready);
+    value_put_nonzero(a, status, "availableReplicas", n->available);
+    value_put_nonzero(a, status, "observedGeneration", value_int_at(set, "metadata.generation", 0));
     if (value_len(condition_list))
         value_setc(a, status, "conditions", condition_list);
     struct value *was = value_getc(set, "status");
@@ -270,7 +270,8 @@ static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
             if (facts_active(p))
                 active[n++] = p;
         } else if (!meta_deleting(set)) {
-            rc = release_object(c->control, a, pods, object_tree(a, p->object), meta_uid(set), e);
+            rc = owner_release(c->control->client, a, pods, object_tree(a, p->object),
+                               meta_uid(set), e);
             if (rc < 0)
                 return rc;
         }
@@ -282,15 +283,15 @@ static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
         struct pod_facts *p = orphans.items[i];
         if (!facts_active(p) || !selector_matches(selector, p->labels))
             continue;
-        if (!checked && (rc = may_adopt(c->control, a, sets, set, e)) < 0)
+        if (!checked && (rc = owner_may_adopt(c->control->client, a, sets, set, e)) < 0)
             return rc;
         checked = true;
         _cleanup_object_ struct object *adopted = NULL;
         _cleanup_err_ struct err why = ERR_INIT;
-        rc =
-            adopt_object(c->control, a, pods, sets, set, object_tree(a, p->object), &adopted, &why);
+        rc = owner_adopt(c->control->client, a, pods, sets, set, object_tree(a, p->object),
+                         &adopted, &why);
         if (rc == 0) {
-            expect_revision(&c->expectations, key, adopted->revision);
+            expectations_expect(&c->expectations, key, adopted->revision);
         } else if (!err_is(&why, ERR_NOT_FOUND) && !err_is(&why, ERR_CONFLICT) &&
                    !err_is(&why, ERR_INVALID)) {
             err_move(e, &why);
@@ -308,11 +309,11 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     struct replicasets *c = ctx;
     _cleanup_object_ struct object *o = informer_get(c->sets, key);
     if (!o) {
-        expectation_forget(&c->expectations, key);
+        expectations_forget(&c->expectations, key);
         return RECONCILE_DONE;
     }
     uint64_t applied = pod_cache_revision(c->control->pods);
-    if (!expectation_met(&c->expectations, key, applied))
+    if (!expectations_met(&c->expectations, key, applied))
         return RECONCILE_DONE; // the pod's event will bring us back
     struct value *set = object_tree(a, o);
     struct selector *selector;
@@ -324,7 +325,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     size_t n = 0;
     if (claim_pods(c, a, key, set, selector, &owned, &active, &n, e) < 0)
         return RECONCILE_RETRY;
-    if (!expectation_met(&c->expectations, key, applied))
+    if (!expectations_met(&c->expectations, key, applied))
         return RECONCILE_DONE; // adopted some: they come as events
 
     _cleanup_err_ struct err failure = ERR_INIT;
@@ -354,7 +355,7 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
 static void on_set(void *ctx, struct object *old, struct object *new)
 {
     struct replicasets *c = ctx;
-    enqueue_object(c->queue, new ? new : old);
+    work_queue_add_object(c->queue, new ? new : old);
 }
 
 // The set named by the pod's controller reference.
@@ -385,7 +386,7 @@ static void on_pod(void *ctx, const struct pod_facts *old, const struct pod_fact
         struct value *set = object_tree(&a, sets.items[i]);
         if (selector_of(c, &a, set, &selector, NULL) == 0 && !selector_empty(selector) &&
             selector_matches(selector, new->labels))
-            enqueue_object(c->queue, sets.items[i]);
+            work_queue_add_object(c->queue, sets.items[i]);
     }
 }
 

@@ -25,7 +25,7 @@ static struct str taint_name(struct arena *a, struct str node, const struct valu
 static int64_t taint_since(struct eviction *c, struct arena *a, struct str node,
                            const struct value *taint)
 {
-    int64_t added = time_at(taint, "timeAdded");
+    int64_t added = meta_time(taint, "timeAdded");
     if (added)
         return added;
     struct str name = taint_name(a, node, taint);
@@ -84,11 +84,11 @@ static int evict(struct eviction *c, struct arena *a, struct object *o, struct v
     struct str ns = object_namespace(o), name = object_name(o);
     // The condition says why, to Jobs and people.
     struct value *conditions = value_at(pod, "status.conditions"), *why_gone = value_object(a);
-    put(a, why_gone, "type", STR("DisruptionTarget"));
-    put(a, why_gone, "status", STR("True"));
-    put(a, why_gone, "lastTransitionTime", now_text(c->control, a));
-    put(a, why_gone, "reason", STR("DeletionByTaintManager"));
-    put(a, why_gone, "message", STR("Taint manager: deleting due to NoExecute taint"));
+    value_put(a, why_gone, "type", STR("DisruptionTarget"));
+    value_put(a, why_gone, "status", STR("True"));
+    value_put(a, why_gone, "lastTransitionTime", meta_now(c->control->env, a));
+    value_put(a, why_gone, "reason", STR("DeletionByTaintManager"));
+    value_put(a, why_gone, "message", STR("Taint manager: deleting due to NoExecute taint"));
     if (!value_is(conditions, VALUE_ARRAY)) {
         conditions = value_array(a);
         value_set_at(a, pod, "status.conditions", conditions);
@@ -100,8 +100,8 @@ static int evict(struct eviction *c, struct arena *a, struct object *o, struct v
     if (rc == 0) {
         event_record(c->events, o, "Normal", "TaintManagerEviction",
                      "Marking for deletion Pod %.*s/%.*s", STR_ARG(ns), STR_ARG(name));
-        rc =
-            delete_with_uid(c->control, KIND("", "pods"), pod, PROPAGATION_DEFAULT, -1, NULL, &why);
+        rc = client_delete_tree(c->control->client, KIND("", "pods"), pod, PROPAGATION_DEFAULT, -1,
+                                NULL, &why);
     }
     if (rc < 0 && !err_is(&why, ERR_NOT_FOUND)) {
         err_move(e, &why);

@@ -24,13 +24,13 @@ static int request_token(struct token_secrets *c, struct arena *a, const struct 
                          struct str account, struct str *ret, struct err *e)
 {
     struct value *body = value_object(a), *bound = value_object(a);
-    put(a, body, "kind", STR("TokenRequest"));
-    put(a, body, "apiVersion", STR("authentication.k8s.io/v1"));
+    value_put(a, body, "kind", STR("TokenRequest"));
+    value_put(a, body, "apiVersion", STR("authentication.k8s.io/v1"));
     value_set_at(a, body, "spec.expirationSeconds", value_int(a, TOKEN_SECONDS));
-    put(a, bound, "kind", STR("Secret"));
-    put(a, bound, "apiVersion", STR("v1"));
-    put(a, bound, "name", value_str_at(secret, "metadata.name"));
-    put(a, bound, "uid", meta_uid(secret));
+    value_put(a, bound, "kind", STR("Secret"));
+    value_put(a, bound, "apiVersion", STR("v1"));
+    value_put(a, bound, "name", value_str_at(secret, "metadata.name"));
+    value_put(a, bound, "uid", meta_uid(secret));
     value_set_at(a, body, "spec.boundObjectRef", bound);
     _cleanup_answer_ struct api_answer answer = {0};
     struct api_request r = {.verb = VERB_CREATE,
@@ -74,7 +74,8 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     if (!account || (uid.n && !str_eq(uid, live_uid))) {
         err_done(&why);
         why = ERR_INIT;
-        rc = delete_with_uid(c->control, secrets, secret, PROPAGATION_DEFAULT, -1, NULL, &why);
+        rc = client_delete_tree(c->control->client, secrets, secret, PROPAGATION_DEFAULT, -1, NULL,
+                                &why);
         if (rc == 0 || err_is(&why, ERR_NOT_FOUND))
             return RECONCILE_DONE;
         err_move(e, &why);
@@ -87,13 +88,13 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     struct str token;
     if (request_token(c, a, secret, name, &token, e) < 0)
         return RECONCILE_RETRY;
-    struct value *filled = object_at(a, secret, "data");
+    struct value *filled = value_object_at(a, secret, "data");
     value_set(a, filled, STR("token"), value_str(a, base64_text(a, token)));
     value_set(a, filled, STR("namespace"), value_str(a, base64_text(a, ns)));
     if (c->control->options->root_ca_pem.n)
         value_set(a, filled, STR("ca.crt"),
                   value_str(a, base64_text(a, c->control->options->root_ca_pem)));
-    value_set(a, object_at(a, secret, "metadata.annotations"), STR(ACCOUNT_UID),
+    value_set(a, value_object_at(a, secret, "metadata.annotations"), STR(ACCOUNT_UID),
               value_str(a, live_uid));
     rc = client_update(c->control->client, secrets, secret, NULL, e);
     return rc < 0 ? RECONCILE_RETRY : RECONCILE_DONE;
@@ -109,7 +110,7 @@ static void on_secret(void *ctx, struct object *old, struct object *new)
     struct token_secrets *c = ctx;
     (void)old;
     if (new &&is_token_secret(new))
-        enqueue_object(c->queue, new);
+        work_queue_add_object(c->queue, new);
 }
 
 static void on_account(void *ctx, struct object *old, struct object *new)
@@ -121,7 +122,7 @@ static void on_account(void *ctx, struct object *old, struct object *new)
     informer_list(c->secrets, object_namespace(new ? new : old), &list);
     for (size_t i = 0; i < list.n; i++) {
         if (is_token_secret(list.items[i]))
-            enqueue_object(c->queue, list.items[i]);
+            work_queue_add_object(c->queue, list.items[i]);
     }
 }
 

@@ -393,3 +393,31 @@ uint64_t value_hash(const struct value *v)
         return mix(7, h);
     }
 }
+
+void value_put(struct arena *a, struct value *object, const char *key, struct str s)
+{
+    value_setc(a, object, key, value_str(a, s));
+}
+
+void value_put_int(struct arena *a, struct value *object, const char *key, int64_t i)
+{
+    value_setc(a, object, key, value_int(a, i));
+}
+
+void value_put_nonzero(struct arena *a, struct value *object, const char *key, int64_t i)
+{
+    if (i)
+        value_put_int(a, object, key, i);
+    else
+        value_delc(object, key);
+}
+
+struct value *value_object_at(struct arena *a, struct value *object, const char *path)
+{
+    struct value *v = value_at(object, path);
+    if (!value_is(v, VALUE_OBJECT)) {
+        v = value_object(a);
+        value_set_at(a, object, path, v);
+    }
+    return v;
+}

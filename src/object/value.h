@@ -89,6 +89,13 @@ void value_set(struct arena *a, struct value *object, struct str key,
 void value_setc(struct arena *a, struct value *object, const char *key, struct value *v);
 // Makes the objects on the way: value_set_at(a, pod, "status.phase", v).
 void value_set_at(struct arena *a, struct value *object, const char *path, struct value *v);
+// The usual cases, tersely.
+void value_put(struct arena *a, struct value *object, const char *key, struct str s);
+void value_put_int(struct arena *a, struct value *object, const char *key, int64_t i);
+// Go's omitempty: 0 takes the field out.
+void value_put_nonzero(struct arena *a, struct value *object, const char *key, int64_t i);
+struct value *value_object_at(struct arena *a, struct value *object, const char *path); // made
+                                                                                        // if absent
 bool value_del(struct value *object, struct str key); // keeps the order of the others
 bool value_delc(struct value *object, const char *key);
 bool value_del_at(struct value *object, const char *path);
