@@ -18,6 +18,9 @@
 //  nodes
 //     that readers can see are copied and never changed.
 //
+// At the start the ring is filled from the store's history (load). Its events count as young then:
+// when they happened is not known.
+//
 // Rejected: keeping the root of each revision. Old roots share nodes, but under a steady load
 // thousands of them hold more memory than the events do; the events are needed anyway.
 #include "apiserver/cache_private.h"
@@ -302,6 +305,28 @@ static bool load_one(void *ctx, const struct store_kv *kv)
     return true;
 }
 
+// The oldest state that the store knows, and then what has happened since, as if it happened now:
+// that fills the ring, so that clients go on watching over a restart of the server. The watch
+// delivers the past before anything that is written later, so an empty write tells its end.
+static int load(struct cache *c, struct err *e)
+{
+    struct store *s = c->store;
+    struct str all = STR("/registry/");
+    int r = s->ops->range(s, all, s->ops->floor(s), load_one, c, &c->revision, e);
+    for (size_t i = 0; i < c->nkinds; i++)
+        c->kinds[i].floor = c->revision;
+    if (r >= 0)
+        r = s->ops->watch(s, all, c->revision, cache_on_store, c, &c->watch, e);
+    if (r < 0)
+        return r;
+    struct store_txn nothing = {0};
+    enum store_result end = store_txn_wait(s, &nothing);
+    if (end != STORE_OK)
+        return err_set(e, ERR_UNAVAILABLE, "the store cannot be followed: %s",
+                       store_result_text(end));
+    return 0;
+}
+
 int cache_new(struct store *store, struct cache **ret, struct err *e)
 {
     struct cache *c = mem_zalloc(sizeof *c);
@@ -309,12 +334,7 @@ int cache_new(struct store *store, struct cache **ret, struct err *e)
     c->env = store->env;
     pthread_mutex_init(&c->lock, NULL);
     index_kinds(c);
-    int r = store->ops->range(store, STR("/registry/"), 0, load_one, c, &c->revision, e);
-    for (size_t i = 0; i < c->nkinds; i++)
-        c->kinds[i].floor = c->revision;
-    if (r >= 0)
-        r = store->ops->watch(store, STR("/registry/"), c->revision, cache_on_store, c, &c->watch,
-                              e);
+    int r = load(c, e);
     if (r < 0) {
         cache_free(c);
         return r;

@@ -23,7 +23,8 @@
 
 struct cache;
 
-// Loads everything from the store and follows it. Error: what the store says.
+// Loads everything from the store, with what it still knows of the past, and follows it. Not on the
+// store's writer thread. Error: what the store says.
 int cache_new(struct store *store, struct cache **ret, struct err *e);
 // Follows the store no more: no listener is called after it returns. Reading goes on.
 void cache_stop(struct cache *c);

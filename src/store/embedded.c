@@ -362,6 +362,7 @@ static const struct store_ops embedded_ops = {
     .txn = engine_txn,
     .range = engine_range,
     .revision = engine_revision,
+    .floor = engine_floor,
     .watch = engine_watch,
     .unwatch = engine_unwatch,
     .compact = engine_compact,

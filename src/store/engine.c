@@ -306,6 +306,11 @@ uint64_t engine_revision(struct store *s)
     return mvcc_revision(&container_of(s, struct engine, store)->mvcc);
 }
 
+uint64_t engine_floor(struct store *s)
+{
+    return mvcc_floor(&container_of(s, struct engine, store)->mvcc);
+}
+
 int engine_watch(struct store *s, struct str prefix, uint64_t after, store_watch_fn *fn, void *ctx,
                  struct store_watch **ret, struct err *e)
 {

@@ -59,6 +59,7 @@ int engine_range(struct store *s, struct str prefix, uint64_t revision,
                  bool (*fn)(void *ctx, const struct store_kv *kv), void *ctx,
                  uint64_t *ret_revision, struct err *e);
 uint64_t engine_revision(struct store *s);
+uint64_t engine_floor(struct store *s);
 int engine_watch(struct store *s, struct str prefix, uint64_t after, store_watch_fn *fn, void *ctx,
                  struct store_watch **ret, struct err *e);
 void engine_unwatch(struct store *s, struct store_watch *w);

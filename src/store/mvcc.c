@@ -91,6 +91,14 @@ uint64_t mvcc_revision(struct mvcc *m)
     return revision;
 }
 
+uint64_t mvcc_floor(struct mvcc *m)
+{
+    pthread_mutex_lock(&m->lock);
+    uint64_t floor = m->history.floor;
+    pthread_mutex_unlock(&m->lock);
+    return floor;
+}
+
 static int expired(struct err *e)
 {
     return err_set(e, ERR_EXPIRED, "required revision has been compacted");

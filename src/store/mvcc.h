@@ -35,6 +35,7 @@ void mvcc_reset(struct mvcc *m); // forgets what mvcc_load brought
 
 // Any thread; contracts as in store.h.
 uint64_t mvcc_revision(struct mvcc *m);
+uint64_t mvcc_floor(struct mvcc *m); // changes after it are all known
 int mvcc_range(struct mvcc *m, struct str prefix, uint64_t revision,
                bool (*fn)(void *ctx, const struct store_kv *kv), void *ctx, uint64_t *ret_revision,
                struct err *e);

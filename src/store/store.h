@@ -96,6 +96,9 @@ struct store_ops {
                  bool (*fn)(void *ctx, const struct store_kv *kv), void *ctx,
                  uint64_t *ret_revision, struct err *e);
     uint64_t (*revision)(struct store *s);
+    // The oldest revision that range and watch still know, at this moment: writes and compact move
+    // it on.
+    uint64_t (*floor)(struct store *s);
     // Events with a revision > after, for keys with the prefix. Past events that the log still has
     // are delivered first (on the writer thread); ERR_EXPIRED where it no longer has them.
     int (*watch)(struct store *s, struct str prefix, uint64_t after, store_watch_fn *fn, void *ctx,

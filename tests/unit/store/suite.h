@@ -341,7 +341,9 @@ static void compaction(void **state)
     struct store_watch *w = NULL;
     for (int i = 0; i < 300; i++)
         put(s, "/a", i % 2 ? "odd" : "even", STORE_ANY, NULL); // 2 .. 301
+    assert_list(s, "/", s->ops->floor(s), "");
     assert_int_equal(s->ops->compact(s, 200, &e), 0);
+    assert_int_equal(s->ops->floor(s), 200);
     assert_int_equal(s->ops->compact(s, 100, &e), 0); // already
     assert_int_equal(s->ops->compact(s, 302, &e), -400);
     assert_string_equal(e.message, "required revision is a future revision");
