@@ -1,10 +1,10 @@
 // Logs, exec, attach: the API server checks who asks and which container is meant, finds the agent
 // of the pod's node, and relays. Bytes go no faster than their receiver takes them.
 //
-//   log           an HTTP call to the agent, whose body becomes ours
-//   exec, attach  a WebSocket to the agent, joined with one to the client; the same subprotocol on
-//                 both
-//   nodes/proxy   an HTTP call, GET only
+//   log           an HTTP call to the agent, whose body becomes ours, or a WebSocket's messages
+//   exec, attach  a WebSocket to the agent, joined with one to the client, whose subprotocol may be
+//                 an older one (proxy_channels.h)
+//   nodes/proxy   an HTTP call, GET only; NODE or NODE:PORT
 //
 // Order of an exec: the agent is asked first; only when it has accepted is the client's request
 // upgraded, so that a refusal still arrives as a Status. Clients that want SPDY (kubectl
@@ -13,6 +13,7 @@
 // A relay lives until both its ends have told that they are gone, and is freed from a task of the
 // loop, never from within a callback of one of them.
 #include "apiserver/proxy.h"
+#include "apiserver/proxy_channels.h"
 #include "object/json.h"
 #include "wire/http_client.h"
 #include "wire/websocket.h"
@@ -45,8 +46,9 @@ struct relay {
     bool connecting, started, freeing;
     int status; // of a refusal
     struct buf refusal;
-    struct str protocol; // of both WebSockets: a literal; STR_NULL: plain HTTP
-    struct str url;      // in c->arena
+    const struct channel_protocol *protocol; // towards the client; NULL: plain HTTP
+    struct buf translated;                   // a message in the other protocol
+    struct str url;                          // in c->arena
 };
 
 // ---- where to
@@ -227,6 +229,7 @@ static void relay_free(void *arg)
         http_ctx_free(r->c);
     }
     buf_done(&r->refusal);
+    buf_done(&r->translated);
     free(r);
 }
 
@@ -319,10 +322,34 @@ static void refuse(struct relay *r, int status, struct str text)
     if (!r->x || r->started)
         return;
     r->started = true;
-    if (r->protocol.n)
+    if (r->protocol)
         refusal_keep(r->c, status, text);
     err_set(&e, err_reason_from_http(status), "%.*s", STR_ARG(str_trim(text)));
     reply_error(r->c, &e);
+}
+
+// ---- the client's WebSocket
+
+static void client_message(struct websocket *w, bool binary, struct str message);
+static void client_gone(struct websocket *w);
+
+static void send_to_client(struct relay *r, struct str message)
+{
+    struct str told;
+    if (!r->to_client)
+        return;
+    int kind = channel_to_client(r->protocol, message, &r->translated, &told);
+    if (kind >= 0)
+        websocket_send(r->to_client, kind, told);
+}
+
+static bool accept_client(struct relay *r)
+{
+    struct websocket_handler h = {.on_message = client_message, .on_close = client_gone, .ctx = r};
+    struct str chosen;
+    r->to_client =
+        websocket_accept(r->x, &r->protocol->name, r->protocol->name.p ? 1 : 0, &h, &chosen);
+    return r->to_client;
 }
 
 // ---- HTTP: logs
@@ -343,7 +370,17 @@ static void on_head(struct http_call *call, int status, const struct http_header
     struct headers hs = {.n = 0};
     headers_usual(&hs, type, r->c->audit_id);
     r->started = true;
-    http_start(r->x, 200, hs.h, hs.n);
+    if (r->protocol)
+        accept_client(r);
+    else
+        http_start(r->x, 200, hs.h, hs.n);
+}
+
+static void log_drained(struct websocket *w)
+{
+    struct relay *r = websocket_ctx(w);
+    if (r->call)
+        http_call_pause(r->call, false);
 }
 
 static void on_drained(struct http_exchange *x)
@@ -359,6 +396,14 @@ static void on_part(struct http_call *call, struct str part)
     if (!r->started) {
         if (r->refusal.n + part.n <= ERROR_BODY_MAX)
             buf_str(&r->refusal, part);
+        return;
+    }
+    if (r->protocol) {
+        send_to_client(r, part);
+        if (r->to_client && websocket_pending(r->to_client) > STREAM_HIGH) {
+            http_call_pause(call, true);
+            websocket_on_drain(r->to_client, STREAM_LOW, log_drained);
+        }
         return;
     }
     if (!r->x)
@@ -385,7 +430,10 @@ static void on_end(struct http_call *call, const struct err *e)
 {
     struct relay *r = http_call_ctx(call);
     r->call = NULL;
-    if (r->x && r->started && e)
+    if (r->protocol && r->started) {
+        if (r->to_client)
+            websocket_close(r->to_client, 1000, STR_NULL);
+    } else if (r->x && r->started && e)
         http_abort(r->x);
     else if (r->x && r->started)
         http_finish(r->x);
@@ -396,7 +444,7 @@ static void on_end(struct http_call *call, const struct err *e)
     maybe_free(r);
 }
 
-static void relay_http(struct http_ctx *c, struct str url)
+static void relay_http(struct http_ctx *c, struct str url, const struct channel_protocol *protocol)
 {
     static const struct http_call_handler handler = {
         .on_head = on_head, .on_body = on_part, .on_end = on_end};
@@ -408,15 +456,13 @@ static void relay_http(struct http_ctx *c, struct str url)
     }
     struct http_call_handler h = handler;
     h.ctx = r;
+    r->protocol = protocol;
     r->url = url;
     r->call =
         http_call_start(r->client, &(struct http_call_request){.method = "GET", .url = url}, &h);
 }
 
 // ---- WebSocket: exec and attach
-
-static void client_message(struct websocket *w, bool binary, struct str message);
-static void client_gone(struct websocket *w);
 
 static void client_drained(struct websocket *w)
 {
@@ -437,7 +483,8 @@ static void node_message(struct websocket *w, bool binary, struct str message)
     struct relay *r = websocket_ctx(w);
     if (!r->to_client)
         return;
-    websocket_send(r->to_client, binary, message);
+    (void)binary; // agents speak in bytes
+    send_to_client(r, message);
     if (websocket_pending(r->to_client) > STREAM_HIGH) {
         websocket_pause(w, true);
         websocket_on_drain(r->to_client, STREAM_LOW, client_drained);
@@ -447,9 +494,14 @@ static void node_message(struct websocket *w, bool binary, struct str message)
 static void client_message(struct websocket *w, bool binary, struct str message)
 {
     struct relay *r = websocket_ctx(w);
-    if (!r->to_node)
+    struct str told;
+    if (!r->to_node) // a log listens to nobody
         return;
-    websocket_send(r->to_node, binary, message);
+    if (!channel_to_node(r->protocol, binary, message, &r->translated, &told)) {
+        websocket_close(w, 1007, STR("the message is not base64 on a channel"));
+        return;
+    }
+    websocket_send(r->to_node, true, told);
     if (websocket_pending(r->to_node) > STREAM_HIGH) {
         websocket_pause(w, true);
         websocket_on_drain(r->to_node, STREAM_LOW, node_drained);
@@ -471,6 +523,8 @@ static void client_gone(struct websocket *w)
 {
     struct relay *r = websocket_ctx(w);
     r->to_client = NULL;
+    if (r->call)
+        http_call_cancel(TAKE_PTR(r->call));
     if (r->to_node) {
         websocket_pause(r->to_node, false);
         websocket_close(r->to_node, 1000, STR_NULL);
@@ -495,30 +549,17 @@ static void on_open(void *ctx, struct websocket *w, struct str protocol, const s
     } else if (!r->x) {
         websocket_close(w, 1000, STR_NULL);
     } else {
-        struct websocket_handler h = {
-            .on_message = client_message, .on_close = client_gone, .ctx = r};
-        struct str chosen;
         r->started = true;
-        r->to_client = websocket_accept(r->x, &r->protocol, 1, &h, &chosen);
-        if (!r->to_client)
+        if (!accept_client(r))
             websocket_close(w, 1000, STR_NULL);
     }
     maybe_free(r);
 }
 
-// The first of ours that the client offers.
-static bool choose_protocol(const struct http_request *q, struct str *ret)
+static int no_protocol(struct err *e)
 {
-    static const struct str ours[] = {{"v5.channel.k8s.io", 17}, {"v4.channel.k8s.io", 17}};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-        struct str rest = http_header(q, "sec-websocket-protocol");
-        while (rest.p)
-            if (str_eq(str_trim(str_cut(&rest, ',')), ours[i])) {
-                *ret = ours[i];
-                return true;
-            }
-    }
-    return false;
+    return err_set(e, ERR_BAD_REQUEST,
+                   "none of the subprotocols that the client offers is supported");
 }
 
 static void relay_websocket(struct http_ctx *c, const char *what,
@@ -526,7 +567,9 @@ static void relay_websocket(struct http_ctx *c, const char *what,
 {
     const struct http_request *q = http_request(c->x);
     _cleanup_err_ struct err e = ERR_INIT;
-    struct str url, protocol = STR_NULL;
+    struct str url;
+    const struct channel_protocol *protocol =
+        channel_protocol_choose(http_header(q, "sec-websocket-protocol"), false);
     struct relay *r = NULL;
     bool spdy = str_starts(http_header(q, "upgrade"), STR("SPDY"));
     if (spdy && !refusal_repeat(c, &e) && container_url(c, what, query, &url, &e) >= 0)
@@ -534,10 +577,8 @@ static void relay_websocket(struct http_ctx *c, const char *what,
                 "this server supports %s over WebSocket only; use kubectl 1.31 or later", what);
     else if (!spdy && !websocket_requested(q))
         err_set(&e, ERR_BAD_REQUEST, "Upgrade request required");
-    else if (!spdy && !choose_protocol(q, &protocol))
-        err_set(&e, ERR_BAD_REQUEST,
-                "none of the subprotocols that the client offers is supported: v5.channel.k8s.io, "
-                "v4.channel.k8s.io");
+    else if (!spdy && !protocol)
+        no_protocol(&e);
     else if (!spdy && container_url(c, what, query, &url, &e) >= 0)
         r = relay_new(c, &e);
     if (!r) {
@@ -547,19 +588,26 @@ static void relay_websocket(struct http_ctx *c, const char *what,
     struct websocket_handler h = {.on_message = node_message, .on_close = node_gone, .ctx = r};
     r->protocol = protocol;
     r->connecting = true;
-    websocket_connect(r->client, url, NULL, 0, &r->protocol, 1, &h, on_open);
+    websocket_connect(r->client, url, NULL, 0, &r->protocol->to_node, 1, &h, on_open);
 }
 
 // ---- what is asked
 
 static void begin_log(struct http_ctx *c)
 {
+    const struct http_request *q = http_request(c->x);
     _cleanup_err_ struct err e = ERR_INIT;
     struct str url;
-    if (container_url(c, "containerLogs", log_path, &url, &e) < 0)
+    const struct channel_protocol *protocol = NULL;
+    if (websocket_requested(q) &&
+        !(protocol = channel_protocol_choose(http_header(q, "sec-websocket-protocol"), true)))
+        no_protocol(&e);
+    else
+        container_url(c, "containerLogs", log_path, &url, &e);
+    if (e.reason != ERR_NONE)
         reply_error(c, &e);
     else
-        relay_http(c, url);
+        relay_http(c, url, protocol);
 }
 
 static void begin_exec(struct http_ctx *c)
@@ -572,6 +620,23 @@ static void begin_attach(struct http_ctx *c)
     relay_websocket(c, "attach", exec_path);
 }
 
+// "NODE", "NODE:PORT" or "https:NODE:PORT": the agent's port is the only one that is asked.
+static int node_port_url(struct http_ctx *c, struct str *ret, struct err *e)
+{
+    struct str rest = c->route.name, scheme = STR_NULL, name = str_cut(&rest, ':');
+    if (rest.p && str_chr(rest, ':') >= 0) {
+        scheme = name;
+        name = str_cut(&rest, ':');
+    }
+    if (!name.n || (scheme.p && scheme.n && !str_eqc(scheme, "https")))
+        return err_set(e, ERR_BAD_REQUEST, "invalid node request \"%.*s\"", STR_ARG(c->route.name));
+    int r = node_url(c->server, &c->arena, name, ret, e);
+    if (r >= 0 && rest.n && !str_eq(str_from(*ret, (size_t)str_rchr(*ret, ':') + 1), rest))
+        return err_set(e, ERR_NOT_IMPLEMENTED,
+                       "nodes/proxy is served for the port of the node's agent only");
+    return r;
+}
+
 static void begin_node(struct http_ctx *c)
 {
     _cleanup_err_ struct err e = ERR_INIT;
@@ -579,10 +644,11 @@ static void begin_node(struct http_ctx *c)
     struct str base;
     if (!str_eqc(q->method, "GET"))
         err_set(&e, ERR_NOT_IMPLEMENTED, "nodes/proxy is served for GET only");
-    else if (node_url(c->server, &c->arena, c->route.name, &base, &e) >= 0)
+    else if (node_port_url(c, &base, &e) >= 0)
         relay_http(c,
                    arena_printf(&c->arena, "%.*s/%.*s%s%.*s", STR_ARG(base), STR_ARG(c->route.rest),
-                                q->query.n ? "?" : "", STR_ARG(q->query)));
+                                q->query.n ? "?" : "", STR_ARG(q->query)),
+                   NULL);
     if (e.reason != ERR_NONE)
         reply_error(c, &e);
 }

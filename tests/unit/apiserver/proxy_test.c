@@ -1,6 +1,7 @@
 // Logs and exec through the API server to a node agent: a stand-in that speaks the agent's paths
 // over TLS and asks for the API server's certificate.
 #include "apiserver/auth.h"
+#include "apiserver/proxy_channels.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include "harness.h"
@@ -61,13 +62,14 @@ static void agent_handle(void *ctx, struct http_exchange *x)
             http_send(x, STR("a line of the log that is neither short nor long\n"));
         http_finish(x);
     } else if (str_eqc(r->path, "/exec/default/p/c")) {
-        static const struct str protocols[] = {{"v5.channel.k8s.io", 17}};
+        static const struct str protocols[] = {{"v5.channel.k8s.io", 17},
+                                               {"v4.channel.k8s.io", 17}};
         struct websocket_handler h = {.on_message = agent_message, .on_close = agent_gone};
         struct str chosen;
         if (str_find(r->query, STR("command=ls&command=-l%20x")) < 0)
             http_respond(x, 400, &type, 1, STR("container is not running"));
         else
-            assert_non_null(websocket_accept(x, protocols, 1, &h, &chosen));
+            assert_non_null(websocket_accept(x, protocols, 2, &h, &chosen));
     } else {
         http_respond(x, 404, &type, 1, STR("unable to find log\n"));
     }
@@ -250,6 +252,7 @@ struct session {
     char error[256];
     const char *path;
     struct str protocol;
+    struct str offer; // STR_NULL: the usual two
     bool refused;
 };
 
@@ -278,7 +281,9 @@ static void client_open(void *ctx, struct websocket *ws, struct str protocol, co
         completion_signal(&s->w->done);
         return;
     }
-    assert_true(str_eqc(protocol, "v5.channel.k8s.io"));
+    assert_true(str_eq(protocol, s->offer.p ? s->offer : STR("v5.channel.k8s.io")));
+    if (str_eqc(protocol, "binary.k8s.io"))
+        return;
     websocket_send_channel(ws, 0, STR("hello"));
     websocket_send_channel(ws, 0, STR("world!"));
 }
@@ -289,7 +294,7 @@ static void session_start(void *arg)
     static const struct str protocols[] = {{"v5.channel.k8s.io", 17}, {"v4.channel.k8s.io", 17}};
     struct websocket_handler h = {.on_message = client_message, .on_close = client_gone, .ctx = s};
     websocket_connect(s->w->client, arena_printf(&s->w->a, "%s%s", s->w->base, s->path), NULL, 0,
-                      protocols, 2, &h, client_open);
+                      s->offer.p ? &s->offer : protocols, s->offer.p ? 1 : 2, &h, client_open);
 }
 
 static void session(struct session *s)
@@ -311,6 +316,114 @@ static void test_exec(void **state)
     assert_true(
         str_eq(all, STR("\001hello\001world!\003{\"metadata\":{},\"status\":\"Success\"}")));
     buf_done(&s.out);
+}
+
+// conformance-first-run: the subprotocols of older clients.
+static void test_old_protocols(void **state)
+{
+    struct world *w = *state;
+    struct session s = {.w = w, .offer = STR("channel.k8s.io")};
+    s.path = PODS "/p/exec?command=ls&command=-l%20x&container=c&stdin=true&stdout=true";
+    session(&s);
+    assert_false(s.refused);
+    assert_true(str_eq(buf_view(&s.out), STR("\001hello\001world!"))); // success is not told
+    buf_reset(&s.out);
+    s.offer = STR("v4.channel.k8s.io");
+    session(&s);
+    assert_true(str_eq(buf_view(&s.out),
+                       STR("\001hello\001world!\003{\"metadata\":{},\"status\":\"Success\"}")));
+    buf_reset(&s.out);
+    s.offer = STR("v9.channel.k8s.io");
+    session(&s);
+    assert_true(s.refused);
+    buf_reset(&s.out);
+    // A log as messages.
+    s.refused = false;
+    s.offer = STR("binary.k8s.io");
+    s.path = PODS "/p/log?container=c&tailLines=5";
+    session(&s);
+    assert_false(s.refused);
+    assert_true(str_starts(buf_view(&s.out), STR("tailLines=5\na line of the log")));
+    assert_int_equal(s.out.n, 12 + 20000 * 49);
+    buf_reset(&s.out);
+    s.path = PODS "/p/log?container=d";
+    session(&s);
+    assert_true(s.refused);
+    buf_done(&s.out);
+}
+
+static void one_way(const struct channel_protocol *p, const char *message, size_t n,
+                    const char *told, int kind)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct str got;
+    assert_int_equal(channel_to_client(p, str_n(message, n), &out, &got), kind);
+    if (kind >= 0)
+        assert_true(str_eqc(got, told));
+}
+
+static void test_channels(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *offered, *chosen, *to_node;
+    } rows[] = {
+        {"channel.k8s.io, v4.channel.k8s.io , v5.channel.k8s.io", "v5.channel.k8s.io",
+         "v5.channel.k8s.io"},
+        {"base64.channel.k8s.io", "base64.channel.k8s.io", "v4.channel.k8s.io"},
+        {"x,v4.base64.channel.k8s.io", "v4.base64.channel.k8s.io", "v4.channel.k8s.io"},
+        {"", "", "v4.channel.k8s.io"},
+    };
+    for (size_t i = 0; i < 4; i++) {
+        const struct channel_protocol *p = channel_protocol_choose(str_of(rows[i].offered), false);
+        assert_true(str_eqc(p->name, rows[i].chosen) && str_eqc(p->to_node, rows[i].to_node));
+    }
+    assert_null(channel_protocol_choose(STR("binary.k8s.io"), false));
+    assert_null(channel_protocol_choose(STR("channel.k8s.io"), true));
+
+    const struct channel_protocol *old = channel_protocol_choose(STR("channel.k8s.io"), false),
+                                  *b64 =
+                                      channel_protocol_choose(STR("base64.channel.k8s.io"), false),
+                                  *log = channel_protocol_choose(STR("base64.binary.k8s.io"), true);
+    one_way(old, "\001abc", 4, "\001abc", 1);
+    one_way(old, "\003{\"status\":\"Success\"}", 21, NULL, -1);
+    one_way(old, "\003{\"status\":\"Failure\",\"message\":\"no\"}", 36, "\003no", 1);
+    one_way(old, "\003oh", 3, "\003oh", 1);
+    one_way(b64, "\001abc", 4, "1YWJj", 0);
+    one_way(b64, "\003{\"status\":\"Failure\",\"message\":\"no\"}", 36, "3bm8=", 0);
+    one_way(log, "abc", 3, "YWJj", 0);
+
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct str got;
+    assert_true(channel_to_node(b64, false, STR("0YWJj"), &out, &got));
+    assert_true(got.n == 4 && !memcmp(got.p, "\000abc", 4));
+    assert_true(channel_to_node(b64, false, STR("4"), &out, &got));
+    assert_int_equal(got.n, 1);
+    assert_false(channel_to_node(b64, false, STR(""), &out, &got));
+    assert_false(channel_to_node(b64, false, STR("aYWJj"), &out, &got));
+    assert_false(channel_to_node(b64, false, STR("0YWJ"), &out, &got));
+}
+
+static void test_node_port(void **state)
+{
+    struct world *w = *state;
+    struct str body;
+    unsigned port = http_server_port(w->agent);
+    const struct {
+        const char *name;
+        int status;
+    } rows[] = {{"n1", 200},   {"n1:PORT", 200},        {"https:n1:PORT", 200}, {"https:n1:", 200},
+                {"n1:1", 501}, {"gopher:n1:PORT", 400}, {"n9:PORT", 404}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct str name = str_of(rows[i].name);
+        bool own = str_ends(name, STR("PORT"));
+        struct str path =
+            own ? arena_printf(&w->a, "/api/v1/nodes/%.*s%u/proxy/containerLogs/default/p/c",
+                               (int)name.n - 4, name.p, port)
+                : arena_printf(&w->a, "/api/v1/nodes/%.*s/proxy/containerLogs/default/p/c",
+                               STR_ARG(name));
+        assert_int_equal(fetch(w, arena_cstr(&w->a, path), &body, NULL, 0), rows[i].status);
+    }
 }
 
 static void test_exec_refused(void **state)
@@ -347,6 +460,9 @@ static void test_exec_refused(void **state)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_logs), T(test_exec), T(test_exec_refused)};
+    const struct CMUnitTest tests[] = {
+        T(test_logs),          T(test_exec),      T(test_exec_refused),
+        T(test_old_protocols), T(test_node_port), cmocka_unit_test(test_channels),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
