@@ -6,7 +6,7 @@
 //     get all                          of the kinds that have this category
 //     get pod web db                   by name
 //     get pod/web service/web          each with its kind
-//     delete -f web.yaml -f dir -f -   files, directories (*.yaml, *.yml, *.json), standard input
+//     apply -f web.yaml -f dir -f -    files, directories (*.yaml, *.yml, *.json), standard input
 //
 // Kinds are what people type: resource, singular, short name, with or without ".group".
 #pragma once
@@ -40,6 +40,7 @@ int objects_read(struct cli *c, const struct flag_list *files, bool recursive,
                  int (*fn)(void *ctx, const struct object_file *o, struct err *e), void *ctx,
                  struct err *e);
 
+int verb_apply(struct cli *c, int argc, char **argv);
 int verb_delete(struct cli *c, int argc, char **argv);
 int verb_describe(struct cli *c, int argc, char **argv);
 int verb_get(struct cli *c, int argc, char **argv);

@@ -108,13 +108,12 @@ static int by_key(const void *a, const void *b)
     return str_cmp(((const struct member *)a)->key, ((const struct member *)b)->key);
 }
 
-// Keys in order, as the originals' maps are printed.
-static void sort_keys(struct value *v)
+void print_sort_keys(struct value *v)
 {
     value_each_item (v, item)
-        sort_keys(item);
+        print_sort_keys(item);
     value_each_field (v, f)
-        sort_keys(f->value);
+        print_sort_keys(f->value);
     if (value_is(v, VALUE_OBJECT) && v->n > 1)
         qsort(v->members, v->n, sizeof *v->members, by_key);
 }
@@ -139,7 +138,7 @@ static int form_json(struct print *p, struct err *e)
 {
     (void)e;
     struct value *v = whole(p);
-    sort_keys(v);
+    print_sort_keys(v);
     json_write_pretty(&p->out, v, 4);
     buf_char(&p->out, '\n');
     return 0;
@@ -167,7 +166,7 @@ static int form_name(struct print *p, struct err *e)
 static int form_jsonpath(struct print *p, struct err *e)
 {
     struct value *v = whole(p);
-    sort_keys(v);
+    print_sort_keys(v);
     return jsonpath_write(&p->out, p->a, p->rest, v, e);
 }
 

@@ -22,5 +22,7 @@ int print_check(const struct cli *c, struct err *e);
 // Prints all lists to c->out, in the form of c->output (NULL: a table). managedFields are left out.
 int print_objects(struct cli *c, const struct print_list *lists, size_t n,
                   const struct print_options *opt, struct err *e);
+// Sorts the keys of an object, and of all within it, as the originals' maps are printed.
+void print_sort_keys(struct value *v);
 // "pod/web", "deployment.apps/web": as -o name and messages have it. In `a`.
 struct str print_name(struct arena *a, const struct kind *k, struct str name);

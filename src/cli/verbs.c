@@ -16,6 +16,7 @@ static int verb_version(struct cli *c, int argc, char **argv)
 
 // Sorted by name.
 static const struct verb own[] = {
+    {.name = "apply", .summary = "make the cluster as files say", .run = verb_apply},
     {.name = "delete", .summary = "delete objects, by name or by file", .run = verb_delete},
     {.name = "describe",
      .summary = "show objects in full, with their events",

@@ -92,6 +92,48 @@ alike() {
     contains "$out" 'Normal +ScalingReplicaSet +[0-9]+s +deployment-controller +Scaled up replica set'
 }
 
+@test "apply: created, unchanged, configured; fields go with the file; kubectl goes on where it ended" {
+    cat >"$DIR/app.yaml" <<EOF
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: app, labels: {a: "1"}}
+data: {k: v, gone: soon}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      containers:
+      - {name: m, image: "localhost/x:1", env: [{name: A, value: "1"}, {name: B, value: "2"}]}
+EOF
+    [ "$("$CORACLE" apply -f "$DIR/app.yaml")" = $'configmap/app created\ndeployment.apps/app created' ]
+    [ "$("$CORACLE" apply -f "$DIR/app.yaml")" = $'configmap/app unchanged\ndeployment.apps/app unchanged' ]
+    [ "$(K apply -f "$DIR/app.yaml")" = $'configmap/app unchanged\ndeployment.apps/app unchanged' ]
+    K label configmap app others=stay
+    sed -i 's/, gone: soon//; s/value: "1"/value: "9"/; s/, {name: B, value: "2"}//' "$DIR/app.yaml"
+    [ "$("$CORACLE" apply -f - <"$DIR/app.yaml")" = $'configmap/app configured\ndeployment.apps/app configured' ]
+    [ "$(K get cm app -o 'jsonpath={.data} {.metadata.labels}')" = '{"k":"v"} {"a":"1","others":"stay"}' ]
+    [ "$(K get deploy app -o 'jsonpath={.spec.template.spec.containers[0].env}')" = '[{"name":"A","value":"9"}]' ]
+    [ "$(K apply -f "$DIR/app.yaml")" = $'configmap/app unchanged\ndeployment.apps/app unchanged' ]
+    sed -i 's/replicas: 1/replicas: 2/' "$DIR/app.yaml"
+    [ "$("$CORACLE" apply --dry-run -f "$DIR/app.yaml" | tail -n 1)" = 'deployment.apps/app configured (server dry run)' ]
+    [ "$(K get deploy app -o 'jsonpath={.spec.replicas}')" = 1 ]
+    K apply -f "$DIR/app.yaml"
+    [ "$("$CORACLE" apply -f "$DIR/app.yaml" | tail -n 1)" = 'deployment.apps/app unchanged' ]
+    run "$CORACLE" apply -f "$DIR/nothere.yaml"
+    [ "$status" = 1 ]
+    contains "$output" 'nothere.yaml": No such file'
+    printf 'kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad}\ndata: [1]\n' >"$DIR/bad.yaml"
+    run "$CORACLE" apply -f "$DIR/bad.yaml"
+    [ "$status" = 1 ]
+    contains "$output" '^Error from server \(BadRequest\)'
+}
+
 @test "delete by name, by selector, by file" {
     K create configmap a && K create configmap b && K label configmap b kill=yes
     K create configmap c -o yaml --dry-run=client >"$DIR/c.yaml"
