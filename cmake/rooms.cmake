@@ -1,7 +1,7 @@
 # The rooms of the house and what each may know (docs/architecture.md). tools/check-layers reads
 # the same lines: keep one room a line. FACE: the headers that other rooms may include, where these
 # are not all; what stands behind such a room is not seen through it.
-set(CORACLE_ROOMS base object text schema wire log store apiserver client content controller scheduler runtime network node kustomize template cli)
+set(CORACLE_ROOMS base object text schema wire log store apiserver client content controller scheduler runtime network node kustomize template chart cli)
 
 room(base       LIBS Threads::Threads)
 room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
@@ -20,7 +20,8 @@ room(network    DEPENDS client schema wire object base LIBS ${MNL_LIBRARIES})
 room(runtime    FACE runtime.h DEPENDS content wire object base)
 room(node       DEPENDS runtime network client schema wire object base LIBS ${OPENSSL_LIBRARIES})
 room(kustomize  DEPENDS schema text object base LIBS ${OPENSSL_LIBRARIES})
-room(template   DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} m)
+room(template   DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} crypt m)
+room(chart      DEPENDS template content text object base)
 room(cli        DEPENDS client schema wire object base)
 
 # Texts that are kept in the program by .incbin: a change of them must compile their file anew.

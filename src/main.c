@@ -10,6 +10,7 @@
 
 // Roles and verbs that are more than a client. Sorted by name; cli_main merges them with its own.
 static const struct verb roles[] = {
+    {.name = "helm", .summary = "render charts as helm does", .verbs = role_helm_verbs},
     {.name = "image",
      .summary = "import, list, pull and remove container images",
      .verbs = role_image_verbs},

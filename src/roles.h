@@ -13,4 +13,5 @@
 struct cli;
 int role_server(struct cli *c, int argc, char **argv);
 int role_reset(struct cli *c, int argc, char **argv);
+extern const struct verb role_helm_verbs[];  // template
 extern const struct verb role_image_verbs[]; // import, list, pull, remove

@@ -593,8 +593,11 @@ static void range(struct template_exec *x, struct template_operand dot,
     if (x->failed)
         return;
     const struct value *v = o.v;
-    if (v && v->kind == TEMPLATE_HOST && template_thing_of(v)->type->map)
-        v = template_thing_of(v)->fields;
+    if (v && v->kind == TEMPLATE_HOST) {
+        const struct template_thing *t = template_thing_of(v);
+        const struct value *all = value_getc(t->fields, "String()");
+        v = t->type->map ? t->fields : value_is(all, VALUE_ARRAY) ? all : v;
+    }
     if (!v) {
         count = 0;
     } else if (v->kind == VALUE_ARRAY) {
@@ -780,7 +783,7 @@ struct value *template_fail(struct template_call *c, const char *fmt, ...)
 
 // The error of an inner execution becomes the text of the call's.
 static struct value *inner(struct template_call *c, const struct template_tree *tree,
-                           struct value *data)
+                           struct value *data, const char *context)
 {
     struct template_exec *x = c->x;
     const struct template_node *at = x->node;
@@ -798,7 +801,7 @@ static struct value *inner(struct template_call *c, const struct template_tree *
     struct value *r = NULL;
     if (x->failed) {
         x->failed = false;
-        template_fail_text(c, str_of(e.message));
+        template_fail(c, "%s%s", context, e.message);
     } else {
         r = value_str(x->a, arena_str(x->a, buf_view(&out)));
     }
@@ -818,7 +821,7 @@ struct value *template_include(struct template_call *c, struct str name, struct 
                              "rendering template has a nested reference name: %.*s: unable to "
                              "execute template",
                              STR_ARG(name));
-    return inner(c, tree, data);
+    return inner(c, tree, data, "");
 }
 
 struct value *template_tpl(struct template_call *c, struct str name, struct str text,
@@ -841,7 +844,10 @@ struct value *template_tpl(struct template_call *c, struct str name, struct str 
         template_fail_text(c, shown);
     } else {
         struct template_tree *tree = template_find(set, name);
-        r = tree ? inner(c, tree, data) : value_strc(set->a, "");
+        const char *context =
+            arena_printf(set->a, "error during tpl function execution for %s: ", quoted(c->x, text))
+                .p;
+        r = tree ? inner(c, tree, data, context) : value_strc(set->a, "");
     }
     set->trees = trees;
     set->ntrees = n;
