@@ -10,8 +10,12 @@
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#define LOCK_WAIT_MS 10000 // for a process that is ending
+#define LOCK_STEP_MS 10
 
 static bool has_address(const struct ifaddrs *i)
 {
@@ -75,6 +79,37 @@ struct str host_name(struct arena *a)
     return n > 0 ? arena_str(a, str_n(name, n)) : STR("localhost");
 }
 
+// A process that was killed holds its locks until the kernel has taken it apart, which takes as
+// long as its last write to the disk; so one that is ending is waited for. One that lives is not.
+static bool lock_take(int fd)
+{
+    for (int left = LOCK_WAIT_MS;; left -= LOCK_STEP_MS) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        char pid[32] = "", path[64], state[512] = "";
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+        uint64_t number;
+        if (left <= 0 || n <= 0 || !str_to_u64(str_trim(str_n(pid, (size_t)n)), &number))
+            return false;
+        // PF_EXITING (4) in field 9 of its stat, or it is gone.
+        snprintf(path, sizeof path, "/proc/%llu/stat", (unsigned long long)number);
+        _cleanup_fd_ int stat_fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (stat_fd >= 0 && (n = read(stat_fd, state, sizeof state - 1)) > 0) {
+            struct str rest = str_n(state, (size_t)n);
+            rest = str_from(rest, (size_t)(str_rchr(rest, ')') + 2));
+            uint64_t flags = 0;
+            for (int field = 3; field <= 9; field++) {
+                struct str word = str_cut(&rest, ' ');
+                if (field == 9)
+                    str_to_u64(word, &flags);
+            }
+            if (!(flags & 4))
+                return false;
+        }
+        poll(NULL, 0, LOCK_STEP_MS);
+    }
+}
+
 int host_lock(const char *dir, int *ret_fd, struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
@@ -82,7 +117,7 @@ int host_lock(const char *dir, int *ret_fd, struct err *e)
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(e, errno, "opening %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!lock_take(fd)) {
         char pid[32] = "";
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         return err_set(

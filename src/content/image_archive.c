@@ -12,6 +12,7 @@
 #include "content/digest.h"
 #include "content/image_name.h"
 #include "content/image_store.h"
+#include "content/room.h"
 #include "content/tar.h"
 #include "object/json.h"
 #include <errno.h>
@@ -66,12 +67,17 @@ static int expand(struct image_store *s, struct byte_source *from, int *ret_fd, 
     if (fd < 0)
         return err_code(e) ? err_code(e) : -500;
     char *bytes = mem_alloc(128 * 1024);
+    uint64_t written = ROOM_STEP; // a look at the beginning
     for (;;) {
+        if (written >= ROOM_STEP && (r = room_check(fd, ROOM_STEP, e)) < 0)
+            break;
+        written %= ROOM_STEP;
         ssize_t n = from->read(from, bytes, 128 * 1024, e);
         if (n <= 0) {
             r = (int)n;
             break;
         }
+        written += (uint64_t)n;
         ssize_t put = 0;
         for (ssize_t at = 0; at < n && put >= 0; at += put) {
             put = write(fd, bytes + at, (size_t)(n - at));

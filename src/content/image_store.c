@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "content/digest.h"
 #include "content/image_name.h"
+#include "content/room.h"
 #include "content/tree.h"
 #include "content/unpack.h"
 #include "object/json.h"
@@ -603,6 +604,8 @@ static int layer_make(struct image_store *s, struct arena *a, struct byte_source
     int layers = open(s->layers_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (layers < 0 || mkdirat(layers, u.directory, 0755) < 0 || mkdirat(layers, u.work, 0700) < 0)
         r = err_errno(e, errno, "failed to extract layer: %s", s->layers_dir);
+    if (r == 0 && (r = room_check(layers, ROOM_STEP, e)) < 0)
+        err_wrap(e, e, "failed to extract layer");
     if (r == 0)
         r = unpack_layer(&u, sum, ret_bytes, e);
     if (r == 0)
@@ -708,7 +711,20 @@ static const struct str *strings_union(struct arena *a, const struct str *x, siz
     return all;
 }
 
-// Lock held. The entry is replaced or appended and the index written; undone when that fails.
+// Lock held, the list changed, and the change could not be written: what is on the disk is what
+// there is. Where even that cannot be read the next look at the list tries again.
+static void index_reload(struct image_store *s)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/index.json", s->dir);
+    s->read.st_ino = 0;
+    if (access(path, F_OK) < 0 && errno == ENOENT) // it was the first image
+        index_take(s, NULL, NULL);
+    else
+        index_read(s, NULL);
+}
+
+// Lock held. The entry is replaced or appended and the index written.
 static int publish(struct image_store *s, struct arena *a, const struct image_assembly *x,
                    struct str id, const struct str *layers, size_t nlayers,
                    const struct image_config *config, struct image_info *ret, struct err *e)
@@ -737,6 +753,7 @@ static int publish(struct image_store *s, struct arena *a, const struct image_as
     struct image *m = image_make(id, names, nn, digests, nd, layers, nlayers, (int64_t)size,
                                  numeric ? (int64_t)uid : -1, numeric ? STR_NULL : name);
     if (old) {
+        image_free(old);
         s->images[at] = m;
     } else {
         s->images = mem_realloc(s->images, sizeof *s->images * (s->nimages + 1));
@@ -744,15 +761,10 @@ static int publish(struct image_store *s, struct arena *a, const struct image_as
     }
     names_take(s, id, x->names, x->nnames);
     int r = index_write(s, e);
-    if (r < 0) { // it is as if the image had not come; names that moved are found at the next pull
-        if (old)
-            s->images[at] = old;
-        else
-            s->nimages--;
-        image_free(m);
+    if (r < 0) {
+        index_reload(s);
         return r;
     }
-    image_free(old);
     describe(a, m, ret);
     return 0;
 }
@@ -854,25 +866,13 @@ int image_store_remove(struct image_store *s, struct str image,
         pthread_mutex_unlock(&s->lock);
         return r;
     }
-    struct image *last = s->images[s->nimages - 1];
-    if (rest) {
-        s->images[i] = rest;
-    } else {
-        s->images[i] = last;
-        s->nimages--;
-    }
+    s->images[i] = rest ? rest : s->images[--s->nimages];
+    image_free(m);
     r = index_write(s, e);
-    if (r < 0) {
-        if (!rest)
-            s->nimages++;
-        s->images[s->nimages - 1] = last;
-        s->images[i] = m;
-        image_free(rest);
-    } else {
-        image_free(m);
-        if (!rest)
-            sweep(s);
-    }
+    if (r < 0)
+        index_reload(s);
+    else if (!rest)
+        sweep(s);
     index_unlock(s);
     pthread_mutex_unlock(&s->lock);
     return r;

@@ -19,6 +19,7 @@
 #include "base/map.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "content/room.h"
 #include "content/tar.h"
 #include "content/tree.h"
 #include <dirent.h>
@@ -40,6 +41,7 @@ struct unpacker {
     struct tar_reader tar;
     struct map made; // paths that this layer made, for opaque whiteouts
     uint64_t bytes, entries;
+    uint64_t looked; // at the disk, when so much had been written
     // The directory of the last file: archives list a directory's files after each other.
     struct str parent_name;
     int parent;
@@ -181,6 +183,18 @@ static int whiteout(struct unpacker *x, int parent, struct str name, struct str 
 
 // --- entries --------------------------------------------------------------------------------
 
+// An entry counts as a block, so that a million empty files are seen too.
+static int look_for_room(struct unpacker *x)
+{
+    _cleanup_err_ struct err why = ERR_INIT;
+    uint64_t written = x->bytes + x->entries * 4096;
+    if (written - x->looked < ROOM_STEP)
+        return 0;
+    x->looked = written;
+    int r = room_check(x->root, ROOM_STEP, &why);
+    return r < 0 ? err_wrap(x->e, &why, "failed to extract layer") : 0;
+}
+
 static int contents(struct unpacker *x, int fd, const struct tar_entry *t)
 {
     static __thread char bytes[128 * 1024];
@@ -193,6 +207,9 @@ static int contents(struct unpacker *x, int fd, const struct tar_entry *t)
             return err_set(x->e, ERR_TOO_LARGE,
                            "failed to extract layer: more than %llu bytes come out of it",
                            (unsigned long long)x->u->max_bytes);
+        int r = look_for_room(x);
+        if (r < 0)
+            return r;
         for (ssize_t at = 0; at < n;) {
             ssize_t put = write(fd, bytes + at, (size_t)(n - at));
             if (put < 0 && errno == EINTR)
@@ -320,6 +337,9 @@ static int apply(struct unpacker *x, struct tar_entry *t)
     if (++x->entries > x->u->max_entries)
         return err_set(x->e, ERR_TOO_LARGE, "failed to extract layer: more than %llu entries",
                        (unsigned long long)x->u->max_entries);
+    int room = look_for_room(x);
+    if (room < 0)
+        return room;
     if (!t->name.n) { // the root itself: only what it looks like
         if (t->type != TAR_DIRECTORY)
             return 0;

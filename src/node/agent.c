@@ -229,6 +229,16 @@ static int take_down(struct node_agent *a, uint64_t grace_ns)
     return 0;
 }
 
+// A machine that cannot run containers has a node all the same, NotReady: whoever looks finds why.
+static void check_machine(struct node_agent *a)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    if (a->runtime->ops->check(a->runtime, &e) == 0)
+        return;
+    a->cannot_run = arena_cstr(&a->strings, str_of(e.message));
+    log_error("node", "%s", a->cannot_run);
+}
+
 int node_agent_start(const struct node_agent_options *o, struct node_agent **ret, struct err *e)
 {
     struct node_agent *a = mem_zalloc(sizeof(*a));
@@ -239,6 +249,7 @@ int node_agent_start(const struct node_agent_options *o, struct node_agent **ret
     a->client = o->client;
     a->loop = o->loop;
     a->runtime = o->runtime;
+    check_machine(a);
     int rc = make_parts(a, e);
     if (rc < 0) {
         take_down(a, 0);
@@ -260,9 +271,9 @@ unsigned node_agent_port(const struct node_agent *a)
     return a->server ? agent_server_port(a->server) : 0;
 }
 
-int node_agent_prepare(const char *data_dir, struct err *e)
+int node_agent_prepare(const char *data_dir, bool *ret_made, struct err *e)
 {
-    return volumes_prepare(data_dir, e);
+    return volumes_prepare(data_dir, ret_made, e);
 }
 
 int node_agent_teardown(const char *data_dir, struct err *e)

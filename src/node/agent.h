@@ -4,7 +4,7 @@
 //
 // Calling sequence, on the loop's own thread or before the loop runs:
 //
-//     node_agent_prepare(data_dir, &e)   first of all, even before the runtime is made: volumes
+//     node_agent_prepare(data_dir, …)    first of all, even before the runtime is made: volumes
 //                                        that are mounts must be seen in the supervisor's mount
 //                                        namespace
 //     node_agent_start(&options, &agent, &e)
@@ -55,13 +55,15 @@ struct node_agent_options {
     struct str api_client_group; // STR_NULL: "system:masters"
 
     unsigned max_pods;             // 0: 110
+    int64_t pids_limit;            // of each container; 0: none
     const struct str (*labels)[2]; // further labels of the Node
     size_t nlabels;
     unsigned workers; // pods synced at the same time; 0: 8. Virtual time: all on the loop
 };
 
-// Makes DIR/pods a shared mount point. Idempotent. Needs CAP_SYS_ADMIN.
-int node_agent_prepare(const char *data_dir, struct err *e);
+// Makes DIR/pods a shared mount point. Idempotent; *ret_made: it was none before (on failure
+// nothing of that is left). Needs CAP_SYS_ADMIN.
+int node_agent_prepare(const char *data_dir, bool *ret_made, struct err *e);
 // Undoes prepare and everything that pods have mounted below DIR/pods (scripts/down).
 int node_agent_teardown(const char *data_dir, struct err *e);
 

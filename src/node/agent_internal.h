@@ -18,6 +18,7 @@ struct tls_client;
 struct node_register;
 
 struct node_agent {
+    const char *cannot_run;      // why no container can be started on this machine; NULL: they can
     struct node_agent_options o; // strings live in `strings`
     struct arena strings;
     struct env *env;

@@ -105,7 +105,9 @@ static void on_end(void *ctx, const struct err *e)
 {
     struct entry *n = ctx;
     n->watch = NULL;
-    if (e && n->delay < RETRY_FIRST) // once per trouble
+    // Forbidden is an object of a pod that has just gone, or of its namespace: the pod's worker
+    // will let go of it. Where a pod needs it, FailedMount or the container's state says so.
+    if (e && n->delay < RETRY_FIRST && !err_is(e, ERR_FORBIDDEN)) // once per trouble
         log_warn("node", "watch failed object=%s error=\"%s\"", n->key, e->message);
     // A watch that the server closed in the ordinary way goes on at once; failures wait.
     n->delay = !e ? NS_PER_MS : n->delay < RETRY_FIRST ? RETRY_FIRST : n->delay * 2;

@@ -95,6 +95,8 @@ static const char *not_ready(struct node_register *n)
 {
     if (!atomic_load(&n->agent->ready))
         return "container runtime status check may not have completed yet";
+    if (n->agent->cannot_run)
+        return n->agent->cannot_run;
     if (n->agent->o.network && !n->agent->o.pod_cidr.n && !n->cidr)
         return "container runtime network not ready: NetworkReady=false "
                "reason:NetworkPluginNotReady message:the node has no pod range (spec.podCIDR) yet";

@@ -59,14 +59,18 @@ static int start_runtime(struct part_host *h, void **ret_state, struct err *e)
             e, ERR_NOT_IMPLEMENTED,
             "--runtime %s: only OCI runtimes are there yet (--runtime oci, or oci:/path/to/crun)",
             runtime_choice);
-    int r = node_agent_prepare(h->data_dir, e);
+    bool made = false;
+    int r = node_agent_prepare(h->data_dir, &made, e);
     if (r < 0)
         return r;
     const struct runtime_oci_options opt = {.program = program,
                                             .data_dir = h->data_dir,
                                             .state_dir = h->state_dir,
                                             .cgroup_root = h->cgroup_root};
-    return runtime_oci_new(h->env, &opt, &h->runtime, e);
+    r = runtime_oci_new(h->env, &opt, &h->runtime, e);
+    if (r < 0 && made) // nothing can be in them yet; those that were there may serve running pods
+        node_agent_teardown(h->data_dir, NULL);
+    return r;
 }
 
 static void stop_runtime(struct part_host *h, void *state)
@@ -87,15 +91,23 @@ const struct part node_part_runtime = {.name = "container runtime",
 // --- agent ---
 
 static uint16_t kubelet_port = 10250;
+// A fork bomb stays in its container. What ordinary servers need is some hundreds.
+static const char *pids_limit = "4096";
 static const struct flag agent_flags[] = {
     {"kubelet-port", 0, FLAG_PORT, &kubelet_port, "PORT",
      "port of the node agent's API (default 10250)"},
+    {"pids-limit", 0, FLAG_STRING, &pids_limit, "N",
+     "most processes and threads of a container (default 4096, 0: no limit)"},
 };
 
 static int start_agent(struct part_host *h, void **ret_state, struct err *e)
 {
     const struct str organizations[] = {STR("system:nodes")};
     struct str cert, key;
+    int64_t pids;
+    if (!str_to_i64(str_of(pids_limit), &pids) || pids < 0)
+        return err_set(e, ERR_BAD_REQUEST, "--pids-limit %s: not a number of 0 or more",
+                       pids_limit);
     struct str user = arena_printf(h->arena, "system:node:%.*s", STR_ARG(h->node_name));
     int r = h->issue(h, user, organizations, ARRAY_LEN(organizations), &cert, &key, e);
     if (r < 0)
@@ -113,6 +125,7 @@ static int start_agent(struct part_host *h, void **ret_state, struct err *e)
                                            .cluster_dns = h->has_dns ? h->dns_ip : STR_NULL,
                                            .cluster_domain = h->cluster_domain,
                                            .api_port = kubelet_port,
+                                           .pids_limit = pids,
                                            .serving_cert_pem = cert,
                                            .serving_key_pem = key,
                                            .client_ca_pem = h->ca_pem};

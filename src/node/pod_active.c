@@ -180,6 +180,23 @@ static struct str resolv_conf(struct pod_sync *s)
     return text;
 }
 
+// The handler that the pod's RuntimeClass names.
+static int find_handler(struct pod_sync *s, struct str *ret, struct err *e)
+{
+    struct str name = value_str_at(s->pod, "spec.runtimeClassName");
+    _cleanup_object_ struct object *class = NULL;
+    _cleanup_err_ struct err why = ERR_INIT;
+    if (!name.n)
+        return 0;
+    int r = client_get(s->agent->client, KIND("node.k8s.io", "runtimeclasses"), STR_NULL, name,
+                       &class, &why);
+    if (r < 0)
+        return err_wrap(e, &why, "failed to get sandbox runtime: RuntimeClass \"%.*s\"",
+                        STR_ARG(name));
+    *ret = arena_str(s->a, value_str_at(object_tree(s->a, class), "handler"));
+    return 0;
+}
+
 static int run_sandbox(struct pod_sync *s, struct err *e)
 {
     struct pod_worker *w = s->w;
@@ -217,7 +234,10 @@ static int run_sandbox(struct pod_sync *s, struct err *e)
         .nlabels = sizeof(labels) / sizeof(labels[0]),
     };
     struct runtime_sandbox b = {0};
-    int rc = s->agent->runtime->ops->sandbox_run(s->agent->runtime, a, &c, &b, e);
+    int rc = find_handler(s, &c.handler, e);
+    if (rc < 0)
+        return rc;
+    rc = s->agent->runtime->ops->sandbox_run(s->agent->runtime, a, &c, &b, e);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&w->lock); // the agent's API reads it

@@ -159,6 +159,7 @@ static int make_config(struct pod_sync *s, const struct container_view *c, uint3
     config->cpu_quota_us = res.cpu_quota_us;
     config->cpu_period_us = res.cpu_period_us;
     config->memory_limit = res.memory_limit;
+    config->pids_limit = s->agent->o.pids_limit;
     config->oom_score_adj = res.oom_score_adj;
     return 0;
 }

@@ -66,6 +66,24 @@ static struct runtime_container *make_lost(struct pod_sync *s, const struct valu
     return c;
 }
 
+// The run before `now` that the runtime has forgotten, as after a reboot: what the API's status
+// says of it, which may not have heard of `now` yet.
+static struct runtime_container *make_former(struct pod_sync *s, const struct value *status,
+                                             const struct container_view *c)
+{
+    if (value_int_at(status, "restartCount", 0) < c->now->attempt)
+        return make_lost(s, status, c->name);
+    const struct value *last = value_at(status, "lastState.terminated");
+    if (!last)
+        return NULL;
+    struct value *former = value_object(s->a), *state = value_object(s->a);
+    value_setc(s->a, state, "terminated", (struct value *)last);
+    value_setc(s->a, former, "state", state);
+    value_setc(s->a, former, "restartCount", value_int(s->a, (int64_t)c->now->attempt - 1));
+    value_setc(s->a, former, "containerID", value_str(s->a, value_str_at(last, "containerID")));
+    return make_lost(s, former, c->name);
+}
+
 static void match_runs(struct pod_sync *s, struct container_view *c)
 {
     for (size_t i = 0; i < s->nall; i++) {
@@ -79,12 +97,16 @@ static void match_runs(struct pod_sync *s, struct container_view *c)
             c->before = r;
         }
     }
-    if (c->now || c->kind == CONTAINER_EPHEMERAL)
+    if (c->kind == CONTAINER_EPHEMERAL || (c->now && (c->before || !c->now->attempt)))
         return;
     const struct value *status = api_status(
         s->pod,
         c->kind == CONTAINER_MAIN ? "status.containerStatuses" : "status.initContainerStatuses",
         c->name);
+    if (c->now) {
+        c->before = make_former(s, status, c);
+        return;
+    }
     c->now = make_lost(s, status, c->name);
     c->lost = c->now != NULL;
 }

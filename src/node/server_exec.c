@@ -1,8 +1,10 @@
-// Exec and attach over WebSocket, by Kubernetes' channel protocols (v5.channel.k8s.io,
-// v4.channel.k8s.io): a message's first byte is its channel.
+// Exec and attach over WebSocket, by Kubernetes' channel protocols (the table `protocols`): a
+// message's first byte is its channel. In the base64 forms a message is text: the channel's digit,
+// then base64.
 //
 //   client -> 0 stdin, 4 resize {"Width":80,"Height":24}, v5: 255 N "channel N is closed"
-//   server -> 1 stdout, 2 stderr, 3 a Status at the end (exit code in its causes)
+//   server -> 1 stdout, 2 stderr, 3 a Status at the end (exit code in its causes); before v4 only
+//             the message of a failure
 //
 // The process's streams are pipes (with a terminal: one socket pair) whose other ends belong to the
 // runtime.
@@ -15,8 +17,10 @@
 //
 // All on the loop, except the two jobs and on_exit, which come back to it. The runtime calls
 // on_exit at most once and never after session_close has returned.
+#include "base/guard.h"
 #include "base/log.h"
 #include "node/server_internal.h"
+#include "object/base64.h"
 #include "object/json.h"
 #include "wire/websocket.h"
 #include <errno.h>
@@ -32,6 +36,24 @@ enum { CHANNEL_STDIN, CHANNEL_STDOUT, CHANNEL_STDERR, CHANNEL_STATUS, CHANNEL_RE
 #define DRAIN_TIME  (2 * NS_PER_S)
 #define CHUNK       (32u << 10)
 
+// In the server's preference. A client that names none speaks the oldest (upstream's "").
+static const struct exec_protocol {
+    bool v5, status, base64;
+} protocols[] = {
+    {.v5 = true, .status = true},
+    {.status = true},
+    {.status = true, .base64 = true},
+    {.base64 = false},
+    {.base64 = true},
+};
+static const struct str protocol_names[] = {
+    STR("v5.channel.k8s.io"), STR("v4.channel.k8s.io"),     STR("v4.base64.channel.k8s.io"),
+    STR("channel.k8s.io"),    STR("base64.channel.k8s.io"),
+};
+_Static_assert(sizeof protocols / sizeof *protocols ==
+                   sizeof protocol_names / sizeof *protocol_names,
+               "a row for each name");
+
 struct output {
     struct exec_session *session;
     struct loop_fd watch;
@@ -46,7 +68,8 @@ struct exec_session {
     struct loop *loop; // outlives the agent, as a session may
     struct arena a;
     unsigned holds;
-    bool attach, tty, want_in, want_out, want_err, v5;
+    bool attach, tty, want_in, want_out, want_err;
+    const struct exec_protocol *protocol;
     struct str container_id;
     struct str *command;
     size_t ncommand;
@@ -152,6 +175,34 @@ static struct str make_status(struct exec_session *s)
     return json_text(a, v);
 }
 
+static void send_channel(struct exec_session *s, uint8_t channel, struct str payload)
+{
+    if (!s->protocol->base64) {
+        websocket_send_channel(s->ws, channel, payload);
+        return;
+    }
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    buf_char(&b, (char)('0' + channel));
+    base64_encode(&b, payload);
+    websocket_send(s->ws, false, buf_view(&b));
+}
+
+// Before v4 a good end says nothing.
+static void send_status(struct exec_session *s)
+{
+    struct str status = make_status(s);
+    if (s->protocol->status) {
+        send_channel(s, CHANNEL_STATUS, status);
+        return;
+    }
+    struct value *v = NULL;
+    struct str message = STR_NULL;
+    if (json_parse(&s->a, status, NULL, &v, NULL) == 0)
+        message = value_str_at(v, "message");
+    if (message.n)
+        send_channel(s, CHANNEL_STATUS, message);
+}
+
 static void close_job(void *arg);
 
 // Sends the Status and ends the connection; the runtime's session is closed by a job.
@@ -163,7 +214,7 @@ static void finish(struct exec_session *s)
     loop_timer_cancel(loop_of(s), &s->drain);
     close_streams(s);
     if (s->ws) {
-        websocket_send_channel(s->ws, CHANNEL_STATUS, make_status(s));
+        send_status(s);
         websocket_close(s->ws, 1000, STR_NULL);
     }
     // While the agent stops there are no jobs any more: the process is left to the runtime.
@@ -270,7 +321,7 @@ static void on_output(struct loop_fd *f, unsigned ready)
     }
     if (!s->ws)
         return;
-    websocket_send_channel(s->ws, o->channel, str_n(chunk, (size_t)n));
+    send_channel(s, o->channel, str_n(chunk, (size_t)n));
     if (websocket_pending(s->ws) > PENDING_MAX) {
         o->paused = true;
         loop_fd_set(loop_of(s), &o->watch, 0);
@@ -354,6 +405,15 @@ static void on_message(struct websocket *w, bool binary, struct str message)
         return;
     uint8_t channel = (uint8_t)message.p[0];
     struct str payload = str_from(message, 1);
+    _cleanup_buf_ struct buf plain = BUF_MAX(STDIN_MAX);
+    if (s->protocol->base64) {
+        channel = (uint8_t)(channel - '0');
+        if (!base64_decode(&plain, payload) || !buf_ok(&plain)) {
+            websocket_close(w, 1007, STR("the message is not base64"));
+            return;
+        }
+        payload = buf_view(&plain);
+    }
     switch (channel) {
     case CHANNEL_STDIN:
         if (s->stdin_fd < 0 || s->stdin_close)
@@ -369,7 +429,7 @@ static void on_message(struct websocket *w, bool binary, struct str message)
         resize(s, payload);
         return;
     case CHANNEL_CLOSE:
-        if (s->v5 && payload.n && payload.p[0] == CHANNEL_STDIN) {
+        if (s->protocol->v5 && payload.n && payload.p[0] == CHANNEL_STDIN) {
             s->stdin_close = true;
             flush_stdin(s);
         }
@@ -499,7 +559,6 @@ static void on_found(struct lookup *l)
     struct exec_lookup *el = container_of(l, struct exec_lookup, lookup);
     struct exec_session *s = el->session;
     struct http_exchange *x = l->x;
-    static const struct str protocols[] = {STR("v5.channel.k8s.io"), STR("v4.channel.k8s.io")};
     http_set_data(x, NULL);
     l->x = NULL;
     if (l->status == 200 && !l->running)
@@ -520,13 +579,16 @@ static void on_found(struct lookup *l)
     }
     struct websocket_handler h = {on_message, on_ws_close, s, 0};
     struct str protocol = STR_NULL;
-    s->ws = websocket_accept(x, protocols, 2, &h, &protocol);
+    s->ws = websocket_accept(x, protocol_names, ARRAY_LEN(protocol_names), &h, &protocol);
     if (!s->ws) {
         drop_fds(s);
         goto out;
     }
     s->holds++; // the WebSocket's
-    s->v5 = str_eq(protocol, protocols[0]);
+    s->protocol = &protocols[3];
+    for (size_t i = 0; protocol.n && i < ARRAY_LEN(protocols); i++)
+        if (str_eq(protocol, protocol_names[i]))
+            s->protocol = &protocols[i];
     s->stdin_watch.fn = on_stdin_ready;
     for (size_t i = 0; i < 2; i++) {
         struct output *o = &s->out[i];
@@ -537,11 +599,11 @@ static void on_found(struct lookup *l)
             loop_fd_add(loop_of(s), &o->watch, o->fd, LOOP_READ);
     }
     // An empty message tells the client that the connection stands (as upstream).
-    websocket_send_channel(s->ws,
-                           s->want_out   ? CHANNEL_STDOUT
-                           : s->want_err ? CHANNEL_STDERR
-                                         : CHANNEL_STATUS,
-                           STR_NULL);
+    send_channel(s,
+                 s->want_out   ? CHANNEL_STDOUT
+                 : s->want_err ? CHANNEL_STDERR
+                               : CHANNEL_STATUS,
+                 STR_NULL);
     s->starting = true;
     s->holds += 2; // the job's, on_exit's
     job_pool_run(s->server->agent->jobs, start_job, s);

@@ -3,10 +3,16 @@
 // of a container's end; then it reads on. Back-pressure: no more than SEND_MAX is queued for a slow
 // client.
 //
+// Two ways out: the body of an answer, or, where the request asks for an upgrade, messages of a
+// WebSocket (binary.k8s.io, and base64.binary.k8s.io as text), as browsers need it.
+//
 // Invariant: a stream that waits is armed for the event that will end its wait (drain, inotify); a
 // lookup of the container's state is under way at most once.
+#include "base/guard.h"
 #include "node/logs.h"
 #include "node/server_internal.h"
+#include "object/base64.h"
+#include "wire/websocket.h"
 #include <errno.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -19,7 +25,10 @@ struct log_stream {
     struct list link;
     struct agent_server *server;
     struct loop *loop;
-    struct http_exchange *x; // NULL: closed; freed when no lookup is under way
+    // Where it goes: one of the two, or none once it is over; freed when no lookup is under way.
+    struct http_exchange *x;
+    struct websocket *ws;
+    bool base64, closing; // closing: the WebSocket is on its way out, its on_close is to come
     struct log_reader *reader;
     struct loop_fd watch;
     int inotify;
@@ -27,6 +36,11 @@ struct log_stream {
     bool checking, check_again;
     char *container_id, *uid;
 };
+
+static bool is_open(const struct log_stream *t)
+{
+    return t->x || (t->ws && !t->closing);
+}
 
 static void stream_free(struct log_stream *t)
 {
@@ -51,12 +65,30 @@ static void stream_closed(struct server_task *task)
 
 static void stream_end(struct log_stream *t)
 {
+    if (t->ws) {
+        t->closing = true;
+        websocket_close(t->ws, 1000, STR_NULL);
+        return;
+    }
     struct http_exchange *x = t->x;
     http_set_data(x, NULL);
     t->x = NULL;
     http_finish(x);
     if (!t->checking)
         stream_free(t);
+}
+
+static void on_ws_close(struct websocket *w)
+{
+    struct log_stream *t = websocket_ctx(w);
+    t->ws = NULL;
+    if (!t->checking)
+        stream_free(t);
+}
+
+static void on_ws_message(struct websocket *w, bool binary, struct str message)
+{
+    (void)w, (void)binary, (void)message; // nothing is expected from the reader of a log
 }
 
 static void pump(struct log_stream *t);
@@ -68,19 +100,49 @@ static void on_drain(struct http_exchange *x)
         pump(container_of(task, struct log_stream, task));
 }
 
+static void on_ws_drain(struct websocket *w)
+{
+    struct log_stream *t = websocket_ctx(w);
+    if (is_open(t))
+        pump(t);
+}
+
+// false: the reader is slow; pump comes again when it has caught up.
+static bool has_room(struct log_stream *t)
+{
+    if (t->ws && websocket_pending(t->ws) >= SEND_MAX)
+        websocket_on_drain(t->ws, SEND_MAX / 4, on_ws_drain);
+    else if (t->x && http_pending(t->x) >= SEND_MAX)
+        http_on_drain(t->x, SEND_MAX / 4, on_drain);
+    else
+        return true;
+    return false;
+}
+
+static void send_part(struct log_stream *t, struct str part)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    if (t->x) {
+        http_send(t->x, part);
+    } else if (t->base64) {
+        base64_encode(&b, part);
+        websocket_send(t->ws, false, buf_view(&b));
+    } else {
+        websocket_send(t->ws, true, part);
+    }
+}
+
 static void pump(struct log_stream *t)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
     for (;;) {
-        if (http_pending(t->x) >= SEND_MAX) {
-            http_on_drain(t->x, SEND_MAX / 4, on_drain);
+        if (!has_room(t))
             return;
-        }
         buf_reset(&b);
         bool ended = t->ended; // asked before reading: what is written before the end is read
         int rc = log_reader_read(t->reader, READ_SIZE, &b, NULL);
         if (b.n)
-            http_send(t->x, buf_view(&b));
+            send_part(t, buf_view(&b));
         if (rc == 1)
             continue;
         if (rc != 0 || !t->follow || ended)
@@ -96,7 +158,7 @@ static void on_inotify(struct loop_fd *f, unsigned ready)
     char events[4096] __attribute__((aligned(8)));
     while (read(t->inotify, events, sizeof(events)) > 0)
         ; // which ones does not matter: the reader looks itself
-    if (t->x)
+    if (is_open(t))
         pump(t);
 }
 
@@ -136,10 +198,12 @@ static void check_back(void *arg)
     bool running = c->running;
     arena_done(&c->a);
     free(c);
-    if (!t->x) {
+    if (!t->x && !t->ws) {
         stream_free(t);
         return;
     }
+    if (!is_open(t))
+        return;
     if (t->check_again) {
         t->check_again = false;
         start_check(t);
@@ -180,7 +244,7 @@ void server_logs_changed(struct agent_server *s, const char *id)
 {
     list_each_safe (&s->streams, l) {
         struct log_stream *t = container_of(l, struct log_stream, link);
-        if (t->x && t->follow && !t->ended && strcmp(t->container_id, id) == 0)
+        if (is_open(t) && t->follow && !t->ended && strcmp(t->container_id, id) == 0)
             start_check(t);
     }
 }
@@ -189,7 +253,7 @@ void server_logs_stop(struct agent_server *s)
 {
     list_each_safe (&s->streams, l) {
         struct log_stream *t = container_of(l, struct log_stream, link);
-        if (t->x)
+        if (is_open(t))
             stream_end(t);
     }
 }
@@ -236,11 +300,27 @@ static void start_stream(struct lookup *l)
     }
     l->x = NULL; // the stream's now
     lookup_free(l);
+    bool check = t->follow && !t->ended;
+    if (websocket_requested(http_request(x))) {
+        static const struct str protocols[] = {STR("binary.k8s.io"), STR("base64.binary.k8s.io")};
+        struct websocket_handler handler = {on_ws_message, on_ws_close, t, 0};
+        struct str protocol = STR_NULL;
+        http_set_data(x, NULL);
+        t->ws = websocket_accept(x, protocols, ARRAY_LEN(protocols), &handler, &protocol);
+        if (!t->ws) { // answered
+            stream_free(t);
+            return;
+        }
+        t->base64 = str_eq(protocol, protocols[1]);
+        pump(t);
+        if (check && is_open(t))
+            start_check(t);
+        return;
+    }
     t->x = x;
     http_set_data(x, &t->task);
     struct http_header h = {STR("content-type"), STR("text/plain")};
     http_start(x, 200, &h, 1);
-    bool check = t->follow && !t->ended;
     pump(t);
     if (check && t->x) // it may have ended between the lookup and now
         start_check(t);

@@ -109,6 +109,28 @@ static struct value *unknown_end(struct pod_sync *s)
     return state;
 }
 
+// Of a pod that has ended: containers before this one (in the order of the spec) were begun, as far
+// as anybody can tell; one of them that left no trace has an unknown end. Those from it on never
+// had their turn and go on waiting (kubelet's TerminatePod: the init containers up to the last one
+// that left a trace, at least the first; the others once the init containers are through).
+static size_t begun_until(struct pod_sync *s)
+{
+    size_t ninit = 0, last = 0;
+    bool through = true;
+    for (size_t i = 0; i < s->n && s->c[i].kind <= CONTAINER_SIDECAR; i++) {
+        ninit++;
+        if (s->c[i].now)
+            last = i + 1;
+        if (s->c[i].kind == CONTAINER_INIT)
+            through = pod_container_is_exited(&s->c[i]) && s->c[i].now->exit_code == 0;
+        else
+            through = s->c[i].now != NULL;
+    }
+    for (size_t i = ninit; i < s->n; i++)
+        through = through || s->c[i].now;
+    return through ? s->n : last ? last : 1;
+}
+
 static struct value *container_state(struct pod_sync *s, const struct container_view *c,
                                      bool has_init, bool ended)
 {
@@ -127,7 +149,7 @@ static struct value *container_state(struct pod_sync *s, const struct container_
     // Exited and kept from its next run by something: that is what it waits for.
     if (exited && (ended || !m->waiting_reason || !pod_container_wants_restart(s, c)))
         return terminated_state(s, c, c->now);
-    if (ended)
+    if (ended && (size_t)(c - s->c) < begun_until(s))
         return unknown_end(s);
     return waiting_state(s, m->waiting_reason ? m->waiting_reason : initial, m->waiting_message);
 }

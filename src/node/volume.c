@@ -392,7 +392,7 @@ void volumes_free(struct volumes *v)
     free(v);
 }
 
-int volumes_prepare(const char *data_dir, struct err *e)
+int volumes_prepare(const char *data_dir, bool *ret_made, struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
     char *pods = arena_cstr(&a, arena_printf(&a, "%s/pods", data_dir));
@@ -406,13 +406,19 @@ int volumes_prepare(const char *data_dir, struct err *e)
         memory = arena_cstr(&a, arena_printf(&a, "%s/memory", real));
         free(real);
     }
-    if (!volume_is_mount_point(pods) && mount(pods, pods, NULL, MS_BIND | MS_REC, NULL) < 0)
+    bool made = !volume_is_mount_point(pods);
+    if (made && mount(pods, pods, NULL, MS_BIND | MS_REC, NULL) < 0)
         return err_errno(e, errno, "binding %s on itself", pods);
     if (mount(NULL, pods, NULL, MS_SHARED, NULL) < 0)
-        return err_errno(e, errno, "making %s a shared mount", pods);
-    rc = make_dir(memory, 0700, e);
+        rc = err_errno(e, errno, "making %s a shared mount", pods);
+    if (rc == 0)
+        rc = make_dir(memory, 0700, e);
     if (rc == 0 && !volume_is_mount_point(memory))
         rc = volume_mount_tmpfs(memory, 0, 0700, e);
+    if (rc < 0 && made)
+        volume_unmount_below(pods, NULL);
+    else
+        *ret_made = made;
     return rc;
 }
 

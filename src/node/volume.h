@@ -49,5 +49,5 @@ char *volumes_pod_path(struct volumes *v, struct arena *a, struct str pod_uid, c
 void volumes_list_pods(struct volumes *v, struct arena *a, struct str **ret, size_t *ret_n);
 
 // DATA/pods: shared mount and tmpfs (see agent.h).
-int volumes_prepare(const char *data_dir, struct err *e);
+int volumes_prepare(const char *data_dir, bool *ret_made, struct err *e);
 int volumes_teardown_all(const char *data_dir, struct err *e);

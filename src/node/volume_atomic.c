@@ -7,6 +7,7 @@
 //   5. remove the former ..<time> directories
 #include "node/volume_atomic.h"
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/time.h"
 #include <dirent.h>
 #include <errno.h>
@@ -18,19 +19,25 @@
 #define DATA     "..data"
 #define DATA_TMP "..data_tmp"
 
-static bool path_is_safe(struct str path)
+// The path without "." and empty parts ("a//b" is a/b, as upstream's path.Clean has it). STR_NULL:
+// it cannot be written: absolute, nothing left, ".." in it, or its first part looks like a name of
+// our own ("..data").
+static struct str path_clean(struct arena *a, struct str path)
 {
+    _cleanup_buf_ struct buf b = BUF_MAX(4096);
     if (!path.n || path.p[0] == '/')
-        return false;
-    struct str rest = path;
-    while (rest.p) {
+        return STR_NULL;
+    for (struct str rest = path; rest.p;) {
         struct str part = str_cut(&rest, '/');
         if (!part.n || str_eqc(part, "."))
-            return false;
-        if (part.n >= 2 && part.p[0] == '.' && part.p[1] == '.')
-            return false; // ".." itself and everything that looks like our own names
+            continue;
+        if (str_eqc(part, "..") || (!b.n && str_starts(part, STR(".."))))
+            return STR_NULL;
+        if (b.n)
+            buf_char(&b, '/');
+        buf_str(&b, part);
     }
-    return true;
+    return buf_ok(&b) && b.n ? arena_str(a, buf_view(&b)) : STR_NULL;
 }
 
 static struct str top_level(struct str path)
@@ -215,14 +222,19 @@ static int tidy(struct arena *a, int dir_fd, const struct volume_file *files, si
     return rc;
 }
 
-int volume_write_atomic(const char *dir, const struct volume_file *files, size_t n,
+int volume_write_atomic(const char *dir, const struct volume_file *given, size_t n,
                         const struct volume_owner *owner, int64_t now_real, bool *ret_changed,
                         struct err *e)
 {
     _cleanup_arena_ struct arena a = ARENA_INIT;
-    for (size_t i = 0; i < n; i++)
-        if (!path_is_safe(files[i].path))
-            return err_set(e, ERR_INVALID, "invalid path: %.*s", STR_ARG(files[i].path));
+    struct volume_file *files = arena_array(&a, struct volume_file, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        files[i] = given[i];
+        files[i].path = path_clean(&a, given[i].path);
+        if (!files[i].path.n)
+            return err_set(e, ERR_INVALID, "invalid path: %.*s",
+                           STR_ARG(str_sub(given[i].path, 0, 256)));
+    }
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return err_errno(e, errno, "opening volume %s", dir);

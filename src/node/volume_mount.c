@@ -4,6 +4,7 @@
 // a container that shares the volume cannot swap a directory for a link between check and use.
 #include "base/buf.h"
 #include "base/env.h"
+#include "base/guard.h"
 #include "node/volume_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -59,18 +60,31 @@ static int open_beneath(int dir, const char *path, uint64_t flags)
     return fd < 0 ? -errno : fd;
 }
 
+// A directory that a subPath lacks looks like its volume: the container's user, who may write into
+// the volume, may write into it too. Its group is the volume's where that has the setgid bit, by
+// the kernel.
+static int make_one(int parent, const char *name, mode_t mode)
+{
+    if (mkdirat(parent, name, 0700) < 0)
+        return errno == EEXIST ? 0 : -errno;
+    _cleanup_fd_ int fd = open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0)
+        return fd;
+    return fchmod(fd, mode) < 0 ? -errno : 0; // mkdir is subject to the umask
+}
+
 // Makes the last part of `path` a directory below the part before it. 0 also where it is there.
-static int make_last(int base, char *path)
+static int make_last(int base, char *path, mode_t mode)
 {
     char *slash = strrchr(path, '/');
     if (!slash)
-        return mkdirat(base, path, 0777) < 0 && errno != EEXIST ? -errno : 0;
+        return make_one(base, path, mode);
     *slash = '\0';
     int parent = open_beneath(base, path, O_PATH | O_DIRECTORY);
     *slash = '/';
     if (parent < 0)
         return parent;
-    int rc = mkdirat(parent, slash + 1, 0777) < 0 && errno != EEXIST ? -errno : 0;
+    int rc = make_one(parent, slash + 1, mode);
     close(parent);
     return rc;
 }
@@ -78,13 +92,16 @@ static int make_last(int base, char *path)
 // Each part of `path` in turn, the missing ones made, each below one that was resolved safely.
 static int open_making(int base, char *path)
 {
+    struct stat st;
+    if (fstat(base, &st) < 0)
+        return -errno;
     for (char *end = path;; end++) {
         end += strcspn(end, "/");
         char kept = *end;
         *end = '\0';
         int fd = open_beneath(base, path, O_PATH);
         if (fd == -ENOENT) {
-            int rc = make_last(base, path);
+            int rc = make_last(base, path, st.st_mode & 07777);
             fd = rc < 0 ? rc : open_beneath(base, path, O_PATH);
         }
         *end = kept;

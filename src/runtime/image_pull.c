@@ -20,6 +20,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "content/digest.h"
+#include "content/room.h"
 #include "object/base64.h"
 #include "object/json.h"
 #include "wire/http_client.h"
@@ -356,7 +357,12 @@ static int layer_open(void *ctx, size_t i, struct byte_source **ret, struct str 
     struct fetch f = {.fd = image_store_temporary(p->store, e), .max = d->size};
     if (f.fd < 0)
         return err_code(e);
-    int r = get(p, &f, arena_printf(p->a, "blobs/%.*s", STR_ARG(d->digest)), NULL, e);
+    int r = room_check(f.fd, d->size, e); // before a byte of it is asked for
+    if (r < 0) {
+        close(f.fd);
+        return err_wrap(e, e, "layer %.*s", STR_ARG(d->digest));
+    }
+    r = get(p, &f, arena_printf(p->a, "blobs/%.*s", STR_ARG(d->digest)), NULL, e);
     buf_done(&f.body);
     if (r == 0 && f.got != d->size)
         r = err_set(e, ERR_UNAVAILABLE, "layer %.*s: the registry sent %llu of %llu bytes",

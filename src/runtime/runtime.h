@@ -22,6 +22,7 @@ struct runtime_sandbox_config {
     uint32_t attempt;
     struct str hostname;      // STR_NULL with host network
     struct str log_directory; // made by the runtime: "/var/log/pods/NS_NAME_UID"
+    struct str handler;       // of the pod's RuntimeClass; STR_NULL: the usual one
     struct str cgroup_parent; // relative to the agent's root, by QoS: "burstable/pod<uid>"
     struct str resolv_conf;   // content; STR_NULL: the host's
     bool host_network, host_pid, host_ipc, share_process_namespace;
@@ -116,6 +117,9 @@ struct runtime_ops {
     const char *name;
     int (*version)(struct runtime *r, struct arena *a, struct str *ret_name,
                    struct str *ret_version, struct err *e);
+    // Whether containers can be started on this machine at all; the error says why not and what to
+    // do. Asked at the agent's start.
+    int (*check)(struct runtime *r, struct err *e);
 
     // Namespaces and cgroup of a pod; the network is added by the caller (network/pod_network.h) on
     // netns_path.

@@ -81,6 +81,15 @@ void oci_sessions_lost(struct oci_runtime *r)
     pthread_mutex_unlock(&r->session_lock);
 }
 
+void oci_sessions_free(struct oci_runtime *r)
+{
+    list_each_safe (&r->sessions, it) {
+        struct runtime_session *s = container_of(it, struct runtime_session, node);
+        list_remove(&s->node);
+        session_free(s);
+    }
+}
+
 static struct runtime_session *session_new(struct oci_runtime *r,
                                            void (*on_exit)(void *, int, struct str), void *ctx)
 {

@@ -8,6 +8,7 @@
 //   runtime_container.c  containers
 //   runtime_exec.c       exec and attach
 //   runtime_stats.c      cgroup figures
+//   runtime_check.c      whether this machine can run containers
 //   oci_*.c              config.json: user, capabilities, mounts, seccomp
 //   image_*.c            images
 //   supervisor_*.c       the other process
@@ -241,6 +242,7 @@ static void oci_free(struct runtime *base)
         container_entry_free(slot->value);
     map_done(&r->sandboxes);
     map_done(&r->containers);
+    oci_sessions_free(r);
     image_puller_free(r->puller);
     image_store_close(r->images);
     pthread_mutex_destroy(&r->lock);
@@ -319,6 +321,7 @@ int runtime_oci_new(struct env *env, const struct runtime_oci_options *opt, stru
 static const struct runtime_ops oci_ops = {
     .name = "oci",
     .version = oci_version,
+    .check = oci_check,
     .sandbox_run = oci_sandbox_run,
     .sandbox_set_ip = oci_sandbox_set_ip,
     .sandbox_stop = oci_sandbox_stop,

@@ -78,6 +78,7 @@ struct oci_sandbox *sandbox_get(struct oci_runtime *r, struct str id, struct err
 struct oci_entry *container_get(struct oci_runtime *r, struct str id, struct err *e); // lock held
 
 // runtime_sandbox.c
+int oci_check(struct runtime *r, struct err *e); // runtime_check.c
 int oci_sandbox_run(struct runtime *r, struct arena *a, const struct runtime_sandbox_config *c,
                     struct runtime_sandbox *ret, struct err *e);
 int oci_sandbox_set_ip(struct runtime *r, struct str id, struct str ip, struct err *e);
@@ -109,6 +110,8 @@ void oci_session_resize(struct runtime_session *s, uint16_t width, uint16_t heig
 void oci_session_close(struct runtime_session *s);
 void oci_session_ended(struct oci_runtime *r, uint64_t session, int exit_code);
 void oci_sessions_lost(struct oci_runtime *r);
+// After the link has gone: those that nobody has closed, as when an agent stops while one ends.
+void oci_sessions_free(struct oci_runtime *r);
 
 // runtime_stats.c
 int oci_stats(struct runtime *r, struct arena *a, struct runtime_stats **ret, size_t *ret_n,

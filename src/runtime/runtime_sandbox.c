@@ -107,6 +107,12 @@ int oci_sandbox_run(struct runtime *base, struct arena *a, const struct runtime_
         .nlabels = c->nlabels,
         .created_ns = env_now(base->env),
     };
+    // The one handler that there is goes by the program's name.
+    const char *slash = strrchr(r->program, '/');
+    if (c->handler.n && !str_eqc(c->handler, slash ? slash + 1 : r->program))
+        return err_set(e, ERR_NOT_FOUND,
+                       "failed to get sandbox runtime: no runtime for \"%.*s\" is configured",
+                       STR_ARG(c->handler));
     if (c->log_directory.n && file_mkdir_all(arena_cstr(a, c->log_directory), 0755, &why) < 0)
         return err_wrap(e, &why, "failed to create pod sandbox");
     if (sandbox_record_write(r, &from, &why) < 0)

@@ -17,7 +17,7 @@ struct fake_container {
     int starts;        // must never pass 1
     char *env;         // "A=1 B=2 " as configured
     char *mounts;
-    int64_t memory_limit;
+    int64_t memory_limit, pids_limit;
     char *image;
 };
 
@@ -48,6 +48,7 @@ struct fake_runtime {
     bool ignore_term; // of containers created from now on
     int64_t image_uid;
     unsigned double_starts;
+    const char *cannot_run;
     pthread_mutex_t lock; // recursive: guards all of it, for tests with threads
 };
 
@@ -111,6 +112,12 @@ static int fake_version(struct runtime *r, struct arena *a, struct str *name, st
     return 0;
 }
 
+static int fake_check(struct runtime *r, struct err *e)
+{
+    const char *why = fake_of(r)->cannot_run;
+    return why ? err_set(e, ERR_UNAVAILABLE, "%s", why) : 0;
+}
+
 static int fake_sandbox_run(struct runtime *r, struct arena *a,
                             const struct runtime_sandbox_config *c, struct runtime_sandbox *ret,
                             struct err *e)
@@ -125,6 +132,9 @@ static int fake_sandbox_run(struct runtime *r, struct arena *a,
         f->sandbox_failures--;
         return err_set(e, ERR_INTERNAL, "no space for a sandbox");
     }
+    if (c->handler.n && !str_eqc(c->handler, "fake"))
+        return err_set(e, ERR_NOT_FOUND, "no runtime for \"%.*s\" is configured",
+                       STR_ARG(c->handler));
     f->sandboxes = mem_realloc(f->sandboxes, (f->nsandboxes + 1) * sizeof(*f->sandboxes));
     struct fake_sandbox *s = &f->sandboxes[f->nsandboxes++];
     *s = (struct fake_sandbox){.s = {
@@ -239,6 +249,7 @@ static int fake_create_container(struct runtime *r, struct arena *a, struct str 
     n->sandbox = arena_cstr(&f->a, sandbox);
     n->ignores_term = f->ignore_term;
     n->memory_limit = c->memory_limit;
+    n->pids_limit = c->pids_limit;
     struct buf b = BUF_INIT;
     for (size_t i = 0; i < c->nenv; i++)
         buf_printf(&b, "%.*s=%.*s ", STR_ARG(c->env[i][0]), STR_ARG(c->env[i][1]));
@@ -409,6 +420,7 @@ static void fake_on_change(struct runtime *r, void (*fn)(void *, struct str, str
 static const struct runtime_ops fake_runtime_ops = {
     .name = "fake",
     .version = fake_version,
+    .check = fake_check,
     .sandbox_run = fake_sandbox_run,
     .sandbox_set_ip = fake_set_ip,
     .sandbox_stop = fake_sandbox_stop,

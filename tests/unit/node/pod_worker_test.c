@@ -180,6 +180,45 @@ static void failed_init_container_fails_the_pod(void **state)
     world_done(&w);
 }
 
+// cases/init-container-fails-for-good.yaml
+static void case_init_container_fails_for_good(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    put_pod(&w, "web",
+            ",'restartPolicy':'Never','initContainers':[{'name':'one','image':'busybox'},"
+            "{'name':'two','image':'busybox'}]",
+            ",'name':'app'");
+    settle(&w);
+    fake_exit(w.rt, "one", 3);
+    settle(&w);
+    static const char *const rows[][2] = {
+        {"status.phase", "Failed"},
+        {"status.initContainerStatuses.one.state.terminated.exitCode", "3"},
+        {"status.initContainerStatuses.two.state.waiting.reason", "PodInitializing"},
+        {"status.initContainerStatuses.two.state.terminated", "(absent)"},
+        {"status.containerStatuses.app.state.waiting.reason", "PodInitializing"},
+        {"status.containerStatuses.app.state.terminated", "(absent)"},
+        {"status.conditions.Initialized.status", "False"},
+        {"status.conditions.Initialized.reason", "ContainersNotInitialized"},
+        {"status.conditions.Initialized.message", "containers with incomplete status: [one two]"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_string_equal(POD_FIELD(&w, "web", rows[i][0]), rows[i][1]);
+    world_done(&w);
+}
+
+// cases/attack-availability.md, 8
+static void case_attack_availability_pids(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    put_pod(&w, "web", "", "");
+    settle(&w);
+    assert_int_equal(fake_latest(w.rt, "web")->pids_limit, 4096);
+    world_done(&w);
+}
+
 static void ends_by_restart_policy(void **state)
 {
     (void)state;
@@ -365,6 +404,46 @@ static void sandbox_failures_are_retried(void **state)
                           "Failed to create pod sandbox: no space for a sandbox"));
     advance(&w, 3);
     assert_string_equal(POD_FIELD(&w, "web", "status.phase"), "Running");
+    world_done(&w);
+}
+
+// cases/runtimeclass-missing.yaml, its second line
+static void case_runtimeclass_handler_missing(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    fake_api_put(w.api, "{'apiVersion':'node.k8s.io/v1','kind':'RuntimeClass','metadata':{'name':"
+                        "'sandbox'},'handler':'gvisor'}");
+    fake_api_put(w.api, "{'apiVersion':'node.k8s.io/v1','kind':'RuntimeClass','metadata':{'name':"
+                        "'usual'},'handler':'fake'}");
+    put_pod(&w, "boxed", ",'runtimeClassName':'sandbox'", "");
+    put_pod(&w, "lost", ",'runtimeClassName':'none'", "");
+    put_pod(&w, "web", ",'runtimeClassName':'usual'", "");
+    settle(&w);
+    advance(&w, 30);
+    assert_true(has_event(&w, "FailedCreatePodSandBox",
+                          "Failed to create pod sandbox: no runtime for \"gvisor\" is configured"));
+    assert_true(has_event(&w, "FailedCreatePodSandBox",
+                          "Failed to create pod sandbox: failed to get sandbox runtime: "
+                          "RuntimeClass \"none\": "));
+    assert_string_equal(POD_FIELD(&w, "boxed", "status.phase"), "Pending");
+    assert_string_equal(POD_FIELD(&w, "lost", "status.phase"), "Pending");
+    assert_string_equal(POD_FIELD(&w, "web", "status.phase"), "Running");
+    world_done(&w);
+}
+
+// cases/newcomer.md, the third point
+static void case_newcomer_machine_cannot_run_containers(void **state)
+{
+    (void)state;
+    WITH_WORLD;
+    agent_down(&w, false);
+    w.rt->cannot_run = "containers cannot be started here: because";
+    agent_up(&w);
+    advance(&w, 60);
+    assert_string_equal(field(&w, "nodes", "", "n1", "status.conditions.Ready.status"), "False");
+    assert_string_equal(field(&w, "nodes", "", "n1", "status.conditions.Ready.message"),
+                        "containers cannot be started here: because");
     world_done(&w);
 }
 
@@ -644,6 +723,18 @@ static void reboot_runs_pods_anew(void **state)
     settle(&w);
     assert_int_equal(fake_latest(w.rt, "web")->c.attempt, 1);
     assert_string_equal(POD_FIELD(&w, "web", "status.containerStatuses.0.restartCount"), "1");
+    // What it was before the reboot stays known, also once the API has heard of the new run.
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(
+            POD_FIELD(&w, "web", "status.containerStatuses.0.lastState.terminated.reason"),
+            "ContainerStatusUnknown");
+        assert_string_equal(
+            POD_FIELD(&w, "web", "status.containerStatuses.0.lastState.terminated.exitCode"),
+            "137");
+        agent_down(&w, true);
+        agent_up(&w);
+        settle(&w);
+    }
     assert_null(
         fake_latest(w.rt, "once")); // it is not known to have ended well, but never runs twice
     assert_string_equal(POD_FIELD(&w, "once", "status.phase"), "Failed");
@@ -726,6 +817,10 @@ int main(void)
         cmocka_unit_test(init_containers_in_order),
         cmocka_unit_test(sidecars_start_before_and_end_after),
         cmocka_unit_test(failed_init_container_fails_the_pod),
+        cmocka_unit_test(case_init_container_fails_for_good),
+        cmocka_unit_test(case_attack_availability_pids),
+        cmocka_unit_test(case_runtimeclass_handler_missing),
+        cmocka_unit_test(case_newcomer_machine_cannot_run_containers),
         cmocka_unit_test(ends_by_restart_policy),
         cmocka_unit_test(pulls_images_with_backoff),
         cmocka_unit_test(never_pulls),

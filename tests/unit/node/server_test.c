@@ -4,6 +4,7 @@
 #include "world.c"
 // The fixture has its own includes of what world.c includes as well.
 #include "../wire/fixture.h"
+#include "object/base64.h"
 #include "wire/http_client.h"
 #include "wire/websocket.h"
 #include <fcntl.h>
@@ -457,6 +458,112 @@ static void exec_streams(void **state)
     talk_done(&t);
 }
 
+// cases/conformance-first-run.md: the older protocols, and their base64 form, whose messages are
+// text.
+static void old_message(struct websocket *s, bool binary, struct str m)
+{
+    struct talk *t = websocket_ctx(s);
+    bool base64 = strncmp(t->protocol, "base64.", 7) == 0;
+    assert_int_equal(binary, !base64);
+    assert_true(m.n > 0);
+    int channel = base64 ? m.p[0] - '0' : m.p[0];
+    assert_in_range(channel, 0, 4);
+    if (base64)
+        assert_true(base64_decode(&t->channel[channel], str_from(m, 1)));
+    else
+        buf_str(&t->channel[channel], str_from(m, 1));
+}
+
+static void old_start(struct talk *t, const char *path, const char *protocol)
+{
+    *t = (struct talk){0};
+    snprintf(t->protocol, sizeof t->protocol, "%s", protocol);
+    struct arena tmp = ARENA_INIT;
+    const struct str list[] = {str_of(protocol)};
+    struct websocket_handler h = {.on_message = old_message, .on_close = talk_close, .ctx = t};
+    websocket_connect(as_api, arena_printf(&tmp, "%s%s", base_url, path), NULL, 0, list,
+                      *protocol ? 1 : 0, &h, talk_open);
+    arena_done(&tmp);
+    UNTIL(t->opened);
+    assert_string_equal(t->error, "");
+    assert_string_equal(t->protocol, protocol);
+}
+
+static void case_conformance_exec_protocols(void **state)
+{
+    (void)state;
+    static const char *const list[] = {"channel.k8s.io", "base64.channel.k8s.io", ""};
+    for (size_t i = 0; i < 3; i++) {
+        struct talk t;
+        char text[16] = "";
+        old_start(&t, "/exec/default/web/web?command=sh&input=1&output=1&error=1", list[i]);
+        UNTIL(play.running);
+        play_write(play.x.stdout_fd, "out");
+        play_write(play.x.stderr_fd, "err");
+        UNTIL(t.channel[1].n == 3 && t.channel[2].n == 3);
+        if (i == 1)
+            websocket_send(t.ws, false, STR("0aGVsbG8="));
+        else
+            websocket_send_channel(t.ws, 0, STR("hello"));
+        fcntl(play.x.stdin_fd, F_SETFL, O_NONBLOCK);
+        UNTIL(play_read(text, sizeof(text)) == 5);
+        assert_string_equal(text, "hello");
+        play_exit(i == 0 ? 3 : 0);
+        UNTIL(t.closed);
+        assert_string_equal(buf_cstr(&t.channel[1]), "out");
+        assert_string_equal(buf_cstr(&t.channel[3]),
+                            i == 0 ? "command terminated with non-zero exit code: exit status 3"
+                                   : "");
+        UNTIL(play.closed);
+        talk_done(&t);
+    }
+}
+
+// cases/conformance-first-run.md: logs as messages.
+static void logs_message(struct websocket *s, bool binary, struct str m)
+{
+    struct talk *t = websocket_ctx(s);
+    bool base64 = strncmp(t->protocol, "base64.", 7) == 0;
+    assert_int_equal(binary, !base64);
+    if (base64)
+        assert_true(base64_decode(&t->channel[0], m));
+    else
+        buf_str(&t->channel[0], m);
+}
+
+static void case_conformance_logs_websocket(void **state)
+{
+    (void)state;
+    static const char *const list[] = {"binary.k8s.io", "base64.binary.k8s.io"};
+    make_log("2026-01-01T00:00:01Z stdout F one\n");
+    for (size_t i = 0; i < 2; i++) {
+        struct talk t = {0};
+        struct arena tmp = ARENA_INIT;
+        const struct str protocols[] = {str_of(list[i])};
+        struct websocket_handler h = {
+            .on_message = logs_message, .on_close = talk_close, .ctx = &t};
+        snprintf(t.protocol, sizeof t.protocol, "%s", list[i]);
+        websocket_connect(
+            as_api,
+            arena_printf(&tmp, "%s/containerLogs/default/web/web?follow=%d", base_url, i == 0),
+            NULL, 0, protocols, 1, &h, talk_open);
+        arena_done(&tmp);
+        UNTIL(t.opened);
+        assert_string_equal(t.error, "");
+        assert_string_equal(t.protocol, list[i]);
+        UNTIL(t.channel[0].n >= 4);
+        if (i == 0) { // followed: what comes later comes too
+            write_log("2026-01-01T00:00:02Z stdout F two\n");
+            UNTIL(t.channel[0].n == 8);
+            assert_false(t.closed);
+            websocket_close(t.ws, 1000, STR_NULL); // leaves nothing behind (the sanitizer looks)
+        }
+        UNTIL(t.closed);
+        assert_string_equal(buf_cstr(&t.channel[0]), "one\ntwo\n");
+        talk_done(&t);
+    }
+}
+
 static void exec_terminal(void **state)
 {
     (void)state;
@@ -576,6 +683,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(logs_follow, setup, teardown),
         cmocka_unit_test_setup_teardown(logs_to_a_slow_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(exec_streams, setup, teardown),
+        cmocka_unit_test_setup_teardown(case_conformance_exec_protocols, setup, teardown),
+        cmocka_unit_test_setup_teardown(case_conformance_logs_websocket, setup, teardown),
         cmocka_unit_test_setup_teardown(exec_terminal, setup, teardown),
         cmocka_unit_test_setup_teardown(exec_much, setup, teardown),
         cmocka_unit_test_setup_teardown(exec_ends, setup, teardown),

@@ -339,6 +339,65 @@ static void opening_beneath(void **state)
     assert_int_equal(rmdir(out), 0); // nothing was made outside
 }
 
+// cases/subpath-for-non-root.yaml: what is made below a volume looks like the volume.
+static void case_subpath_for_non_root(void **state)
+{
+    (void)state;
+    static const unsigned modes[] = {0777, 02777, 0750};
+    struct err e = ERR_INIT;
+    mode_t mask = umask(027);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        char *base = arena_cstr(&arena, arena_printf(&arena, "%s/base%zu", dir, i));
+        int fd = -1;
+        assert_int_equal(mkdir(base, 0700), 0);
+        assert_int_equal(chown(base, (uid_t)-1, geteuid() ? getegid() : 2000), 0);
+        assert_int_equal(chmod(base, modes[i]), 0);
+        assert_int_equal(volume_open_beneath(base, STR("deep/dir"), &fd, &e), 0);
+        close(fd);
+        static const char *const made[] = {"deep", "deep/dir"};
+        for (size_t k = 0; k < 2; k++) {
+            struct stat st =
+                stat_of(arena_cstr(&arena, arena_printf(&arena, "base%zu/%s", i, made[k])));
+            assert_int_equal(st.st_mode & 07777, modes[i]);
+            if (modes[i] & 02000)
+                assert_int_equal(st.st_gid, geteuid() ? getegid() : 2000);
+        }
+    }
+    umask(mask);
+}
+
+// cases/attack-durability.md, 5: what the API lets through is written, what it refuses is refused
+// here too, in words, for pods from before.
+static void case_attack_durability_item_paths(void **state)
+{
+    (void)state;
+    struct volumes *v = volumes_in(true);
+    static const char *const refused[] = {"..data/x", ".../x", "..", "/a", "a/../b", "."};
+    static const char *const written[][2] = {
+        {"a//b", "a/b"}, {"./c", "c"}, {"d/..e", "d/..e"}, {"f/./g", "f/g"}};
+    char *spec;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        spec = arena_cstr(&arena, arena_printf(&arena,
+                                               "{'volumes':[{'name':'v','configMap':{'name':'cfg',"
+                                               "'items':[{'key':'a','path':'%s'}]}}]}",
+                                               refused[i]));
+        refusal(v, spec, arena_cstr(&arena, arena_printf(&arena, "invalid path: %s", refused[i])));
+    }
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        spec = arena_cstr(&arena, arena_printf(&arena,
+                                               "{'volumes':[{'name':'w%zu','configMap':{'name':"
+                                               "'cfg','items':[{'key':'a','path':'%s'}]}}]}",
+                                               i, written[i][0]));
+        struct pod_facts f = pod_of(spec);
+        set_up(v, &f);
+        char *path = arena_cstr(
+            &arena, arena_printf(&arena, "pods/u1/volumes/kubernetes.io~configmap/w%zu/%s", i,
+                                 written[i][1]));
+        assert_true(S_ISREG(stat_of(path).st_mode));
+    }
+    volumes_free(v);
+}
+
 static void container_mounts(void **state)
 {
     (void)state;
@@ -391,8 +450,11 @@ static void real_mounts(void **state)
     }
     assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
     struct err e = ERR_INIT;
-    assert_int_equal(volumes_prepare(dir, &e), 0);
-    assert_int_equal(volumes_prepare(dir, &e), 0); // again is fine
+    bool made = false;
+    assert_int_equal(volumes_prepare(dir, &made, &e), 0);
+    assert_true(made);
+    assert_int_equal(volumes_prepare(dir, &made, &e), 0); // again is fine
+    assert_false(made);
     struct volumes *v = volumes_in(false);
     struct pod_facts f = pod_of(
         "{'volumes':[{'name':'v','configMap':{'name':'cfg'}},{'name':'e','emptyDir':{'medium':"
@@ -444,6 +506,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(updates_are_atomic, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_renewed, setup, teardown),
         cmocka_unit_test_setup_teardown(opening_beneath, setup, teardown),
+        cmocka_unit_test_setup_teardown(case_subpath_for_non_root, setup, teardown),
+        cmocka_unit_test_setup_teardown(case_attack_durability_item_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(container_mounts, setup, teardown),
         cmocka_unit_test_setup_teardown(real_mounts, setup, teardown),
     };

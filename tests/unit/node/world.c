@@ -57,6 +57,7 @@ static void agent_up(struct world *w)
         .node_ip = STR("192.0.2.1"),
         .cluster_dns = STR("10.96.0.10"),
         .cluster_domain = STR("cluster.local"),
+        .pids_limit = 4096,
         .api_port = w->cert.n ? NODE_AGENT_ANY_PORT : 0,
         .api_address = STR("127.0.0.1"),
         .serving_cert_pem = w->cert,

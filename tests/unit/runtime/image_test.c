@@ -15,11 +15,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -768,6 +771,102 @@ static void test_store_survives(void **state)
     err_done(&e);
 }
 
+// cases/attack-availability.md, 9: a small archive that unpacks to more than the disk holds stops
+// before the disk is full, and leaves nothing.
+static void test_case_attack_availability_disk(void **state)
+{
+    (void)state;
+    enum { DISK = 40 << 20, CONTENT = 60 << 20 };
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(unshare(CLONE_NEWNS), 0);
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    assert_int_equal(mount("tmpfs", work, "tmpfs", 0, "size=40m"), 0);
+    struct buf b = BUF_INIT;
+    tar_header(&b, "zeros", '0', 0644, NULL, CONTENT);
+    memset(buf_reserve(&b, CONTENT), 0, CONTENT);
+    b.n += CONTENT;
+    tar_end(&b);
+    char hex[65];
+    digest_sha256(buf_view(&b), hex);
+    size_t max = ZSTD_compressBound(b.n);
+    char *packed = mem_alloc(max);
+    size_t n = ZSTD_compress(packed, max, b.p, b.n, 1);
+    buf_done(&b);
+    assert_true(n < 1 << 20);
+    struct str layer = str_n(packed, n), name = STR("docker.io/library/bomb:1");
+    struct image_assembly x = {
+        .config = arena_printf(&arena, "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", hex),
+        .names = &name,
+        .nnames = 1,
+        .nlayers = 1,
+        .layer_open = open_member,
+        .ctx = &layer,
+    };
+    struct image_store *s = store_open();
+    struct image_info image;
+    struct statvfs before, after;
+    struct err e = ERR_INIT;
+    assert_int_equal(statvfs(work, &before), 0);
+    assert_int_equal(image_store_assemble(s, &arena, &x, &image, &e), -503);
+    assert_non_null(
+        strstr(e.message, "failed to extract layer: no space left for it: the disk has "));
+    err_done(&e);
+    assert_int_equal(statvfs(work, &after), 0);
+    assert_true(after.f_bfree + 16 >= before.f_bfree);
+    assert_int_equal(image_store_status(s, &arena, name, &image, NULL), -404);
+    image_store_close(s);
+    free(packed);
+    assert_int_equal(umount2(work, MNT_DETACH), 0);
+}
+
+// A change of the index that cannot be written is as if it had not been asked for.
+static void test_index_not_written(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT;
+    tar_end(&b);
+    char hex[65], path[256];
+    digest_sha256(buf_view(&b), hex);
+    struct str layer = arena_str(&arena, buf_view(&b)),
+               names[] = {STR("docker.io/library/a:1"), STR("docker.io/library/a:2")};
+    buf_done(&b);
+    struct image_assembly x = {
+        .config = arena_printf(&arena, "{\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}", hex),
+        .names = names,
+        .nnames = 1,
+        .nlayers = 1,
+        .layer_open = open_member,
+        .ctx = &layer,
+    };
+    struct image_store *s = store_open();
+    struct image_info image, *list;
+    struct err e = ERR_INIT;
+    size_t n;
+    assert_int_equal(image_store_assemble(s, &arena, &x, &image, &e), 0);
+    // file_write_all renames over index.json: a directory there cannot be replaced.
+    snprintf(path, sizeof path, "%s/images/index.json", work);
+    char kept[300];
+    snprintf(kept, sizeof kept, "%s.kept", path);
+    for (int remove = 0; remove < 2; remove++) {
+        assert_int_equal(rename(path, kept), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        x.names = &names[1];
+        int r = remove ? image_store_remove(s, names[0], NULL, NULL, &e)
+                       : image_store_assemble(s, &arena, &x, &image, &e);
+        assert_true(r < 0);
+        err_done(&e);
+        e = ERR_INIT;
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(rename(kept, path), 0);
+        assert_int_equal(image_store_list(s, &arena, &list, &n, &e), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(list[0].ntags, 1);
+        assert_string_equal(text(list[0].tags[0]), "docker.io/library/a:1");
+    }
+    image_store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -780,6 +879,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_registry_headers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pull, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_survives, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_index_not_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_case_attack_availability_disk, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

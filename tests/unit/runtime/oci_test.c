@@ -3,6 +3,7 @@
 #include "object/json.h"
 #include "runtime/oci_config.h"
 #include "runtime/oci_words.h"
+#include "runtime/runtime_check.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -256,6 +257,31 @@ static void test_exec_process(void **state)
     buf_done(&b);
 }
 
+// cases/newcomer.md, the third point: what pivot_root needs.
+static void test_case_newcomer_check_root(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *mountinfo, *message;
+    } rows[] = {
+        {"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+         "23 22 0:5 / /dev rw - devtmpfs dev rw\n",
+         NULL},
+        {"1 1 0:2 / / rw - rootfs rootfs rw\n22 1 254:0 / / rw - ext4 /dev/vda rw\n", NULL},
+        {"23 22 0:5 / /proc rw - proc proc rw\n", "the root directory is not a mount point"},
+        {"", "the root directory is not a mount point"},
+        {"1 1 0:2 / / rw - rootfs rootfs rw\n", "(an initramfs), from which pivot_root fails"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct err e = ERR_INIT;
+        int r = runtime_check_root(str_of(rows[i].mountinfo), &e);
+        assert_int_equal(r, rows[i].message ? -503 : 0);
+        if (rows[i].message)
+            assert_non_null(strstr(e.message, rows[i].message));
+        err_done(&e);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_users, setup, teardown),
         cmocka_unit_test_setup_teardown(test_config, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exec_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_case_newcomer_check_root, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

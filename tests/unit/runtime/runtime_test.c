@@ -800,6 +800,11 @@ static void test_exec_streams(void **state)
     int code;
     ok(rt->ops->exec_sync(rt, &arena, id, look, 3, 0, 100, &output, &code, e));
     assert_string_equal(arena_cstr(&arena, output), "0\n");
+    // cases/attack-durability.md, 6: one that nobody closes is freed with the runtime.
+    static struct ended left = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                .changed = PTHREAD_COND_INITIALIZER};
+    x.ctx = &left;
+    ok(rt->ops->exec(rt, &x, &session, e));
     remove_sandbox(s.id);
 }
 
