@@ -162,15 +162,40 @@ static int default_storage_class(struct op *op, struct err *e)
     return 0;
 }
 
+// ---- StorageObjectInUseProtection: what is in use does not go (controller/volume_protection.c)
+
+static int protect_volumes(struct op *op, struct err *e)
+{
+    (void)e;
+    const char *name = creating(op, "", "persistentvolumeclaims") ? "kubernetes.io/pvc-protection"
+                       : creating(op, "", "persistentvolumes")    ? "kubernetes.io/pv-protection"
+                                                                  : NULL;
+    struct value *list = value_at(op->new, "metadata.finalizers");
+    if (!name)
+        return 0;
+    value_each_item (list, f)
+        if (str_eqc(value_string(f), name))
+            return 0;
+    if (!list)
+        value_set_at(op->a, op->new, "metadata.finalizers", list = value_array(op->a));
+    value_push(op->a, list, value_strc(op->a, name));
+    return 0;
+}
+
 static const struct plugin {
     const char *name;
     int (*admit)(struct op *op, struct err *e);
 } plugins[] = {
-    {"NamespaceLifecycle", namespace_lifecycle},       {"LimitRanger", admit_limits},
-    {"ServiceAccount", admit_service_account},         {"NodeRestriction", admit_node},
-    {"TaintNodesByCondition", taint_new_node},         {"Priority", priority},
-    {"DefaultTolerationSeconds", default_tolerations}, {"RuntimeClass", admit_runtime_class},
+    {"NamespaceLifecycle", namespace_lifecycle},
+    {"LimitRanger", admit_limits},
+    {"ServiceAccount", admit_service_account},
+    {"NodeRestriction", admit_node},
+    {"TaintNodesByCondition", taint_new_node},
+    {"Priority", priority},
+    {"DefaultTolerationSeconds", default_tolerations},
+    {"RuntimeClass", admit_runtime_class},
     {"DefaultStorageClass", default_storage_class},
+    {"StorageObjectInUseProtection", protect_volumes},
 };
 
 int op_admit(struct op *op, struct err *e)
