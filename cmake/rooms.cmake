@@ -22,7 +22,7 @@ room(node       DEPENDS runtime network client schema wire object base LIBS ${OP
 room(kustomize  DEPENDS schema text object base LIBS ${OPENSSL_LIBRARIES})
 room(template   DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} crypt m)
 room(chart      DEPENDS template content text object base)
-room(cli        DEPENDS client schema wire object base)
+room(cli        DEPENDS kustomize client schema wire object base)
 
 # Texts that are kept in the program by .incbin: a change of them must compile their file anew.
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/apiserver/bootstrap.c TARGET_DIRECTORY apiserver PROPERTIES

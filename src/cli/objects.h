@@ -11,6 +11,7 @@
 // Kinds are what people type: resource, singular, short name, with or without ".group".
 #pragma once
 #include "cli/context.h"
+#include "cli/verbs.h"
 #include "object/value.h"
 
 struct kind;
@@ -44,3 +45,5 @@ int verb_apply(struct cli *c, int argc, char **argv);
 int verb_delete(struct cli *c, int argc, char **argv);
 int verb_describe(struct cli *c, int argc, char **argv);
 int verb_get(struct cli *c, int argc, char **argv);
+// The rows below `coracle kustomize` (cli/verb_kustomize.c).
+extern const struct verb verb_kustomize_verbs[];

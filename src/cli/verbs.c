@@ -22,6 +22,9 @@ static const struct verb own[] = {
      .summary = "show objects in full, with their events",
      .run = verb_describe},
     {.name = "get", .summary = "list objects", .run = verb_get},
+    {.name = "kustomize",
+     .summary = "build kustomizations, without a cluster",
+     .verbs = verb_kustomize_verbs},
     {.name = "version", .summary = "print the version", .run = verb_version},
 };
 
@@ -81,7 +84,16 @@ int cli_dispatch(struct cli *c, const char *group, const struct verb *verbs, int
 
 int cli_main(int argc, char **argv, const struct verb *roles, size_t nroles)
 {
+    // Called by the name of a program that a verb stands for (a link to this one).
+    const char *slash = argc ? strrchr(argv[0], '/') : NULL;
+    const struct verb *called =
+        argc ? find(own, ARRAY_LEN(own), slash ? slash + 1 : argv[0]) : NULL;
     const char *name = argc > 1 ? argv[1] : NULL;
+    if (called && called->verbs) {
+        name = called->name;
+        argc++;
+        argv--;
+    }
     if (!name || is_help(name)) {
         print_verbs(stdout, roles, nroles);
         return name ? CLI_OK : CLI_USAGE;
