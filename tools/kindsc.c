@@ -297,6 +297,15 @@ struct reader {
     char **doc; // where a `|` line is appended
 };
 
+static char *unquoted(const char *word)
+{
+    char *s = copy(*word == '"' ? word + 1 : word);
+    size_t n = strlen(s);
+    if (*word == '"' && n && s[n - 1] == '"')
+        s[n - 1] = 0;
+    return s;
+}
+
 static void read_top(struct reader *r, char **w, int n)
 {
     r->name = NULL;
@@ -336,8 +345,12 @@ static void read_top(struct reader *r, char **w, int n)
                 r->name->defaults = copy(w[i] + 8);
             else if (!strncmp(w[i], "check:", 6))
                 r->name->check = copy(w[i] + 6);
+            else if (!strncmp(w[i], "oneof:", 6))
+                r->name->oneof = unquoted(w[i] + 6);
             else
-                fault(r->at, "a type takes default:FUNCTION and check:FUNCTION, not \"%s\"", w[i]);
+                fault(r->at,
+                      "a type takes default:FUNCTION, check:FUNCTION and oneof:NOUN, not \"%s\"",
+                      w[i]);
         }
         r->doc = &r->name->doc;
     } else if (!strcmp(w[0], "any")) {
@@ -539,9 +552,25 @@ static int compare_pb(const int *a, const int *b)
     return 0;
 }
 
+static bool has_attribute(const struct row *r, const char *name)
+{
+    for (int i = 0; i < r->nattributes; i++)
+        if (!strcmp(r->attributes[i].name, name))
+            return true;
+    return false;
+}
+
 static void check_type(struct name *n)
 {
     const int *last = NULL;
+    int choices = 0;
+    for (int i = 0; i < n->nfields; i++)
+        choices += has_attribute(n->fields[i].row, "oneof");
+    if (n->kind == NAME_TYPE && !n->oneof != !choices)
+        fault(n->at,
+              n->oneof ? "%s has oneof: and no field with oneof"
+                       : "%s has a field with oneof and no oneof:",
+              n->full);
     if (n->kind == NAME_ENUM && !n->nvalues)
         fault(n->at, "an enum without values");
     for (int i = 0; i < n->nfields; i++) {

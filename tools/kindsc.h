@@ -58,7 +58,7 @@ struct name { // anything with a name that a field can have as its type
     char **values; // enum
     int nvalues;
     bool open;
-    char *doc, *defaults, *check;
+    char *doc, *defaults, *check, *oneof;
     struct field *fields; // flattened
     int nfields;
     int index;

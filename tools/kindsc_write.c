@@ -58,6 +58,10 @@ static const char *const formats[] = {
     "relativepath",  "configkey",        "envname",
     "labels",        "annotations",      "resources",
     "selector",      "nonnegative",      "percent",
+    "positive",      "filemode",         "portorzero",
+    "httpheader",    "localpath",        "sysctl",
+    "partition",     "csidriver",        "searchdomain",
+    "integer",
 };
 static const char *const format_constants[] = {
     "FORMAT_DNS1123_LABEL",  "FORMAT_DNS1123_SUBDOMAIN", "FORMAT_DNS1035_LABEL",
@@ -67,6 +71,10 @@ static const char *const format_constants[] = {
     "FORMAT_RELATIVE_PATH",  "FORMAT_CONFIG_KEY",        "FORMAT_ENV_NAME",
     "FORMAT_LABELS",         "FORMAT_ANNOTATIONS",       "FORMAT_RESOURCES",
     "FORMAT_SELECTOR",       "FORMAT_NONNEGATIVE",       "FORMAT_PERCENT",
+    "FORMAT_POSITIVE",       "FORMAT_FILE_MODE",         "FORMAT_PORT_OR_ZERO",
+    "FORMAT_HTTP_HEADER",    "FORMAT_LOCAL_PATH",        "FORMAT_SYSCTL",
+    "FORMAT_PARTITION",      "FORMAT_CSI_DRIVER",        "FORMAT_SEARCH_DOMAIN",
+    "FORMAT_INTEGER",
 };
 _Static_assert(COUNT(formats) == COUNT(format_constants), "a format without its constant");
 
@@ -123,6 +131,14 @@ static int split_commas(char *text, char **words)
     return n;
 }
 
+static bool has_member(const struct name *type, const char *member)
+{
+    for (int i = 0; type && i < type->nfields; i++)
+        if (!strcmp(type->fields[i].row->name, member))
+            return true;
+    return false;
+}
+
 // Rules of a row are written once, even when the row is inlined in several types.
 static struct built build_row(struct field *f, int index)
 {
@@ -173,13 +189,23 @@ static struct built build_row(struct field *f, int index)
             rules = print("%s.max_length = %s, ", rules, value);
         } else if (!strcmp(name, "maxitems") && value) {
             rules = print("%s.max_items = %s, ", rules, value);
+        } else if (!strcmp(name, "unique")) {
+            rule_flags = or_flag(rule_flags, "RULE_UNIQUE");
+            if (strcmp(f->shape, "SHAPE_LIST"))
+                fault(r->at, "unique is of lists");
+            if (value && !has_member(f->type, value))
+                fault(r->at, "unique=%s: items have no such field", value);
+            if (value)
+                rules = print("%s.unique = \"%s\", ", rules, value);
+        } else if (!strcmp(name, "oneof") && (!value || !strcmp(value, "first"))) {
+            rule_flags = or_flag(rule_flags, value ? "RULE_ONEOF_FIRST" : "RULE_ONEOF");
         } else if (!strcmp(name, "format") && value) {
             rules = print("%s.format = %s, ", rules, format_constant(r->at, value));
         } else {
             fault(r->at, "unknown attribute %s%s%s", name, value ? "=" : "", value ? value : "");
         }
     }
-    if (*rules) {
+    if (*rules || rule_flags) {
         b.rules = print("rules_%d", index);
         fprintf(out, "static const struct field_rules rules_%d = {%s.flags = %s};\n", index, rules,
                 rule_flags ? rule_flags : "0");
@@ -238,7 +264,7 @@ static void write_type(struct name *n)
             fprintf(out, "%d, ", order[i]);
         fputs("};\n", out);
     }
-    if (n->defaults || n->check) {
+    if (n->defaults || n->check || n->oneof) {
         if (n->defaults)
             fprintf(out, "default_function default_%s;\n", n->defaults);
         if (n->check)
@@ -247,7 +273,9 @@ static void write_type(struct name *n)
         if (n->defaults)
             fprintf(out, ".defaults = default_%s, ", n->defaults);
         if (n->check)
-            fprintf(out, ".check = check_%s", n->check);
+            fprintf(out, ".check = check_%s, ", n->check);
+        if (n->oneof)
+            fprintf(out, ".oneof = \"%s\"", n->oneof);
         fputs("};\n", out);
     }
     free(built);
@@ -280,7 +308,7 @@ static void write_types(void)
         if (t->nfields)
             fprintf(out, ", .fields = fields_%d, .nfields = %d, .by_name = order_%d", t->index,
                     t->nfields, t->index);
-        if (t->defaults || t->check)
+        if (t->defaults || t->check || t->oneof)
             fprintf(out, ", .rules = &type_rules_%d", t->index);
         if (t->doc) {
             fputs(", .doc = ", out);

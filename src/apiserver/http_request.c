@@ -143,7 +143,7 @@ static int parse_text(struct http_ctx *c, struct str body, bool yaml, struct val
 {
     struct value *twice = value_array(&c->arena);
     _cleanup_err_ struct err why = ERR_INIT;
-    struct json_options opt = {.duplicates = twice, .borrow = true};
+    struct json_options opt = {.duplicates = twice, .borrow = true, .max_values = VALUES_MAX};
     int r = yaml ? yaml_parse(&c->arena, body, twice, ret, &why)
                  : json_parse(&c->arena, body, &opt, ret, &why);
     if (r < 0)

@@ -393,10 +393,8 @@ int op_update_body(struct op *op, struct err *e)
 
 int op_default(struct op *op, struct err *e)
 {
-    int r = schema_default(op->a, op->kind, op->new);
-    if (r < 0)
-        return err_set(e, ERR_INTERNAL, "defaulting failed");
-    return OP_NEXT;
+    int r = schema_default(op->a, op->kind, op->new, e);
+    return r < 0 ? r : OP_NEXT;
 }
 
 // A status write: everything but status, labels and annotations is as it was.

@@ -15,6 +15,7 @@ struct json_options {
     struct value *duplicates; // VALUE_ARRAY of strings, or NULL: don't collect
     bool borrow;              // strings without escapes may point into the input, which then must
                               // live as long as the tree
+    size_t max_values;        // more values than that: ERR_TOO_LARGE; 0: any number
 };
 
 // Error: ERR_BAD_REQUEST with line and column. Never reads past in.n.

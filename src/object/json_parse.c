@@ -33,6 +33,7 @@ struct parser {
     size_t nmembers, cmembers;
     struct value **items; // gathered, of all open arrays
     size_t nitems, citems;
+    size_t left, max; // values that may still come, of how many
 };
 
 static int fail(struct parser *s, const char *at, const char *what)
@@ -565,6 +566,9 @@ static int parse_value(struct parser *s, const struct frame *f, int depth, struc
 {
     if (s->p >= s->end)
         return unexpected(s, s->p, "");
+    if (!s->left)
+        return err_set(s->e, ERR_TOO_LARGE, "the JSON text has more than %zu values", s->max);
+    s->left--;
     int r;
     switch (*s->p) {
     case '"': {
@@ -623,6 +627,7 @@ int json_parse_prefix(struct arena *a, struct str in, const struct json_options 
                       struct value **ret, size_t *ret_used, struct err *e)
 {
     struct parser s = {.a = a, .e = e, .duplicates = opt ? opt->duplicates : NULL};
+    s.left = s.max = opt && opt->max_values ? opt->max_values : SIZE_MAX;
     if (in.n && !(opt && opt->borrow)) {
         in = arena_str(a, in);
         s.own = (char *)in.p;

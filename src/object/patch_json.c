@@ -17,7 +17,7 @@ struct patcher {
     struct err *e;
     struct value *doc;
     size_t copied;
-    size_t work; // values looked at to know how deep they nest
+    size_t work; // values looked at, and a sixteenth of those passed by
 };
 
 // A place: a member or an index of `parent`. parent NULL: the root.
@@ -61,6 +61,13 @@ static size_t depth_of(struct patcher *p, const struct value *v)
         if ((n = depth_of(p, v->kind == VALUE_ARRAY ? v->items[i] : v->members[i].value)) > deepest)
             deepest = n;
     return deepest + 1;
+}
+
+// Looking a member up and moving the items of an array are cheap for each that is passed by, but
+// ten thousand operations may each pass a hundred thousand.
+static void passed_by(struct patcher *p, const struct value *container)
+{
+    p->work += value_len(container) / 16 + 1;
 }
 
 static int too_deep(struct patcher *p, const char *op, struct str path)
@@ -121,10 +128,13 @@ static bool locate(struct patcher *p, struct str path, struct place *ret)
         ptrdiff_t slash = str_chr(rest, '/');
         struct str key = unescape(p->a, slash < 0 ? rest : str_sub(rest, 0, (size_t)slash));
         if (slash < 0) {
+            passed_by(p, at);
             ret->parent = at;
             ret->key = key.p ? key : STR("");
             return true;
         }
+        if (at->kind == VALUE_OBJECT)
+            passed_by(p, at);
         at = child(at, key);
         rest = str_from(rest, (size_t)slash + 1);
     }
@@ -310,6 +320,8 @@ int patch_json(struct arena *a, const struct value *doc, const struct value *ops
         int r = apply(&p, ops->items[i], i);
         if (r < 0)
             return r;
+        if (p.work > MAX_WORK)
+            return err_set(e, ERR_TOO_LARGE, "the JSON patch takes too much work");
     }
     *ret = p.doc;
     return 0;

@@ -19,6 +19,7 @@ struct decoder {
     struct arena *a;
     struct err *e;
     int depth;
+    size_t left; // values that may still come
 };
 
 // Go's zero time, 0001-01-01, in seconds since 1970.
@@ -89,14 +90,33 @@ static int decode_time(struct decoder *d, const struct field *f, const struct sm
     return 0;
 }
 
+static int too_many(struct decoder *d)
+{
+    return err_set(d->e, ERR_TOO_LARGE, "proto: the message has more than %d values", VALUES_MAX);
+}
+
+static size_t count_values(const struct value *v)
+{
+    size_t n = 1;
+    value_each_item (v, item)
+        n += count_values(item);
+    value_each_field (v, m)
+        n += count_values(m->value);
+    return n;
+}
+
 static int decode_any(struct decoder *d, const struct field *f, struct str raw, struct value **ret)
 {
     _cleanup_err_ struct err inner = ERR_INIT;
     struct value *v = NULL;
     if (!raw.n)
         return 0;
-    if (json_parse(d->a, raw, NULL, &v, &inner) < 0)
-        return err_wrap(d->e, &inner, "field %.*s", STR_ARG(f->name));
+    const struct json_options bounded = {.max_values = d->left + 1};
+    if (json_parse(d->a, raw, &bounded, &v, &inner) < 0)
+        return err_is(&inner, ERR_TOO_LARGE)
+                   ? too_many(d)
+                   : err_wrap(d->e, &inner, "field %.*s", STR_ARG(f->name));
+    d->left -= count_values(v) - 1;
     if (value_depth(v) + (size_t)d->depth > JSON_DEPTH)
         return err_set(d->e, ERR_BAD_REQUEST, "exceeded max depth");
     if (v->kind != VALUE_NULL)
@@ -112,6 +132,9 @@ static int decode_value(struct decoder *d, const struct field *f, const struct w
     uint64_t bits = w->varint;
     double number;
     *ret = NULL;
+    if (!d->left)
+        return too_many(d);
+    d->left--;
     unsigned want = f->kind == FIELD_BOOL || f->kind == FIELD_INT32 || f->kind == FIELD_INT64
                         ? WIRE_VARINT
                     : f->kind == FIELD_DOUBLE ? WIRE_FIXED64
@@ -223,6 +246,9 @@ static int string_list(struct decoder *d, const struct field *f, const struct wi
         struct value *v = NULL;
         if (item.number != 1)
             continue;
+        if (!d->left)
+            return too_many(d);
+        d->left--;
         if (item.type != WIRE_BYTES)
             return wrong_type(d, f, item.type);
         r = text(d, f, item.bytes, &v);
@@ -260,6 +286,9 @@ static int decode_entry(struct decoder *d, const struct field *f, const struct w
         return malformed(d, "a map entry is cut off");
     if (!v)
         v = f->flags & FIELD_LIST_OF_LIST ? value_array(d->a) : zero(d, f);
+    if (!d->left)
+        return too_many(d);
+    d->left--;
     // Pairs for now; made into an object of unique keys at the end.
     value_push_member(d->a, map, key ? value_string(key) : STR(""), v);
     return 0;
@@ -385,7 +414,7 @@ static int decode_type(struct decoder *d, const struct type *t, struct str raw, 
 int protobuf_decode(struct arena *a, const struct type *type, struct str raw, struct value **ret,
                     struct err *e)
 {
-    struct decoder d = {.a = a, .e = e};
+    struct decoder d = {.a = a, .e = e, .left = VALUES_MAX};
     struct value *v = NULL;
     int r = decode_type(&d, type, raw, &v);
     if (r == 0)

@@ -8,6 +8,7 @@
 //     a   !a   a=v   a==v   a!=v   a>1   a<1   a in (v,w)   a notin (v,w)
 #include "object/selector.h"
 #include "base/buf.h"
+#include "object/key_index.h"
 #include "object/label.h"
 
 enum op {
@@ -403,9 +404,8 @@ static bool has(const struct requirement *r, struct str v)
     return false;
 }
 
-static bool requirement_matches(const struct requirement *r, const struct value *labels)
+static bool requirement_matches(const struct requirement *r, const struct value *label)
 {
-    const struct value *label = value_get(labels, r->key);
     struct str v = value_string(label);
     int64_t number;
     switch (r->op) {
@@ -432,9 +432,19 @@ bool selector_matches(const struct selector *s, const struct value *labels)
 {
     if (s->nothing)
         return false;
-    for (size_t i = 0; i < s->n; i++)
-        if (!requirement_matches(&s->requirements[i], labels))
+    bool many = s->n > KEY_INDEX_SMALL && value_len(labels) > KEY_INDEX_SMALL;
+    _cleanup_key_index_ struct key_index index = KEY_INDEX_INIT;
+    if (many)
+        key_index_object(&index, labels);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct requirement *r = &s->requirements[i];
+        ptrdiff_t at = many ? key_index_find(&index, r->key) : 0;
+        const struct value *label = !many     ? value_get(labels, r->key)
+                                    : at >= 0 ? labels->members[at].value
+                                              : NULL;
+        if (!requirement_matches(r, label))
             return false;
+    }
     return true;
 }
 

@@ -198,6 +198,18 @@ void value_set(struct arena *a, struct value *object, struct str key, struct val
     value_push_member(a, object, key, v);
 }
 
+void value_reserve(struct arena *a, struct value *object, uint32_t n)
+{
+    BUG_ON(!value_is(object, VALUE_OBJECT));
+    if (n <= object->cap)
+        return;
+    struct member *members = arena_alloc(a, n * sizeof *members);
+    if (object->n)
+        memcpy(members, object->members, object->n * sizeof *members);
+    object->members = members;
+    object->cap = n;
+}
+
 void value_push_member(struct arena *a, struct value *object, struct str key, struct value *v)
 {
     BUG_ON(!value_is(object, VALUE_OBJECT));

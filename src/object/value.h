@@ -8,6 +8,10 @@
 #pragma once
 #include "base/arena.h"
 
+// So many values one request body may hold, whatever it is written in: two bytes of JSON or
+// protobuf are a value of 32 bytes and more, and a default or a fault for each of them.
+#define VALUES_MAX 400000
+
 enum value_kind {
     VALUE_NULL,
     VALUE_BOOL,
@@ -99,6 +103,8 @@ struct value *value_object_at(struct arena *a, struct value *object, const char 
 bool value_del(struct value *object, struct str key); // keeps the order of the others
 bool value_delc(struct value *object, const char *key);
 bool value_del_at(struct value *object, const char *path);
+// Room for n members, where it is known that they will come.
+void value_reserve(struct arena *a, struct value *object, uint32_t n);
 // Adds without looking whether the key is there: the caller knows that it is not.
 void value_push_member(struct arena *a, struct value *object, struct str key, struct value *v);
 void value_push(struct arena *a, struct value *array, struct value *v);

@@ -1,11 +1,12 @@
 // YAML as Kubernetes reads it (sigs.k8s.io/yaml: YAML 1.1 scalars, converted to JSON's model),
-// on libyaml's events. Bounded: aliases may expand to YAML_NODES nodes in all, depth YAML_DEPTH.
+// on libyaml's events. Bounded: a document has at most YAML_NODES nodes, aliases expanded, and
+// depth YAML_DEPTH.
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
 #include "object/value.h"
 
-#define YAML_NODES 1000000
+#define YAML_NODES VALUES_MAX
 #define YAML_DEPTH 256
 
 struct yaml_reader; // a stream of documents

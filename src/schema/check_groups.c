@@ -1,4 +1,5 @@
 // Rules of the other groups: rbac, networking, scheduling, discovery, admission, extensions.
+#include "object/key_index.h"
 #include "schema/check.h"
 #include "schema/fields.h"
 #include "schema/tables.h"
@@ -157,12 +158,81 @@ void check_ingress(struct check *c, const struct value *ingress, const struct va
     }
 }
 
+static void check_except(struct check *c, const struct value *block)
+{
+    struct str range = value_str_at(block, "cidr");
+    struct check_range outer, inner;
+    if (!check_range_parse(range, &outer))
+        return;
+    value_each_item (value_getc(block, "except"), except) {
+        size_t mark = check_push_index(c, "except", except_i);
+        if (check_range_parse(value_string(except), &inner) &&
+            !(check_range_holds(&outer, &inner) && outer.bits < inner.bits))
+            check_invalid(c, NULL, except, "must be a strict subset of `cidr`");
+        check_pop(c, mark);
+    }
+}
+
+static void check_policy_ports(struct check *c, const struct value *ports)
+{
+    value_each_item (ports, p) {
+        const struct value *port = value_getc(p, "port"), *end = value_getc(p, "endPort");
+        size_t mark = check_push_index(c, "ports", p_i);
+        if (has(p, "port")) {
+            if (value_is(port, VALUE_INT) && has(p, "endPort")) {
+                if (value_int_or(end, 0) < value_int_or(port, 0))
+                    // The originals show the port here.
+                    check_invalid(c, "endPort", port, "must be greater than or equal to `port`");
+                if (value_int_or(end, 0) < 1 || value_int_or(end, 0) > 65535)
+                    check_invalid(c, "endPort", end, "must be between 1 and 65535, inclusive");
+            } else if (has(p, "endPort")) {
+                check_invalid(c, "endPort", end, "may not be specified when `port` is non-numeric");
+            }
+        } else if (has(p, "endPort")) {
+            check_invalid(c, "endPort", end, "may not be specified when `port` is not specified");
+        }
+        check_pop(c, mark);
+    }
+}
+
+static void check_peers(struct check *c, const struct value *peers, const char *field)
+{
+    value_each_item (peers, peer) {
+        bool selects = has(peer, "podSelector") || has(peer, "namespaceSelector");
+        size_t mark = check_push_index(c, field, peer_i);
+        if (!selects && !has(peer, "ipBlock"))
+            check_required(c, NULL, "must specify a peer");
+        else if (selects && has(peer, "ipBlock"))
+            check_forbidden(c, NULL, "may not specify both ipBlock and another peer");
+        if (has(peer, "ipBlock")) {
+            size_t inner = check_push(c, "ipBlock");
+            check_except(c, value_getc(peer, "ipBlock"));
+            check_pop(c, inner);
+        }
+        check_pop(c, mark);
+    }
+}
+
 void check_network_policy_spec(struct check *c, const struct value *spec, const struct value *old)
 {
     (void)old;
-    struct value *types = value_getc(spec, "policyTypes");
-    if (value_len(types) > 2)
-        check_invalid(c, "policyTypes", types, "may not specify more than two policyTypes");
+    static const struct str types[] = {STR("Egress"), STR("Ingress"), STR_NULL};
+    static const char *const lists[] = {"ingress", "egress"}, *const peers[] = {"from", "to"};
+    struct value *named = value_getc(spec, "policyTypes");
+    for (size_t i = 0; i < 2; i++)
+        value_each_item (value_getc(spec, lists[i]), rule) {
+            size_t mark = check_push_index(c, lists[i], rule_i);
+            check_policy_ports(c, value_getc(rule, "ports"));
+            check_peers(c, value_getc(rule, peers[i]), peers[i]);
+            check_pop(c, mark);
+        }
+    if (value_len(named) > 2) {
+        check_invalid(c, "policyTypes", named, "may not specify more than two policyTypes");
+        return;
+    }
+    value_each_item (named, type)
+        if (!str_eq(value_string(type), types[0]) && !str_eq(value_string(type), types[1]))
+            check_not_supported(c, "policyTypes", type, types);
 }
 
 void check_endpoint_slice(struct check *c, const struct value *slice, const struct value *old)
@@ -252,16 +322,15 @@ void check_crd(struct check *c, const struct value *crd, const struct value *old
         check_invalid(c, "spec.group", value_getc(spec, "group"),
                       "should be a domain with at least one dot");
     size_t stored = 0;
+    _cleanup_key_index_ struct key_index names = KEY_INDEX_INIT;
     for (size_t i = 0; i < value_len(versions); i++) {
         const struct value *v = value_item(versions, i);
         size_t mark = check_push_index(c, "spec.versions", i);
         stored += value_bool_at(v, "storage", false);
         if (!value_at(v, "schema.openAPIV3Schema"))
             check_required(c, "schema.openAPIV3Schema", "schemas are required");
-        for (size_t j = 0; j < i; j++)
-            if (value_eq(value_getc(value_item(versions, j), "name"), value_getc(v, "name")))
-                check_invalid(c, "name", value_getc(v, "name"),
-                              "must contain unique version names");
+        if (key_index_add(&names, value_str_at(v, "name")) >= 0)
+            check_invalid(c, "name", value_getc(v, "name"), "must contain unique version names");
         check_pop(c, mark);
     }
     if (value_len(versions) && stored != 1)

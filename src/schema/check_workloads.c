@@ -4,6 +4,7 @@
 #include "schema/check.h"
 #include "schema/fields.h"
 #include "schema/tables.h"
+#include "text/cron.h"
 
 check_function check_deployment_spec, check_deployment_strategy, check_rolling_update_deployment,
     check_workload_spec, check_daemon_set_spec, check_rolling_update_daemon_set,
@@ -211,51 +212,48 @@ void check_job(struct check *c, const struct value *job, const struct value *old
     check_pop(c, mark);
 }
 
-// Five fields of numbers, ranges, lists, steps and names, or a @word.
-static bool is_cron(struct str s)
+// The schedule as the controller will read it.
+static void check_schedule(struct check *c, const struct value *schedule)
 {
-    static const char *const words[] = {"@yearly", "@annually", "@monthly", "@weekly",
-                                        "@daily",  "@midnight", "@hourly"};
-    s = str_trim(s);
-    if (str_starts(s, STR("@every ")))
-        return true;
-    if (s.n && s.p[0] == '@') {
-        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-            if (str_eqc(s, words[i]))
-                return true;
-        return false;
-    }
-    size_t fields = 0;
-    for (size_t i = 0; i < s.n;) {
-        while (i < s.n && s.p[i] == ' ')
-            i++;
-        fields += i < s.n;
-        for (; i < s.n && s.p[i] != ' '; i++)
-            if (!strchr("0123456789*/,-?", s.p[i]) && !(s.p[i] >= 'A' && s.p[i] <= 'Z') &&
-                !(s.p[i] >= 'a' && s.p[i] <= 'z'))
-                return false;
-    }
-    return fields == 5;
+    _cleanup_err_ struct err e = ERR_INIT;
+    struct cron *parsed;
+    struct str s = value_string(schedule);
+    bool zoned = str_find(s, STR("TZ=")) >= 0;
+    if (!s.n)
+        return; // reported as required
+    if (!zoned && cron_parse(c->arena, s, &(struct cron_options){0}, &parsed, &e) < 0)
+        check_invalid(c, "spec.schedule", schedule, "%s", e.message);
+    if (zoned)
+        check_invalid(c, "spec.schedule", schedule,
+                      "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+}
+
+static void check_zone(struct check *c, const struct value *zone)
+{
+    _cleanup_err_ struct err e = ERR_INIT;
+    const struct zone *loaded;
+    struct str name = value_string(zone);
+    if (!zone)
+        return;
+    if (!name.n)
+        check_invalid(c, "spec.timeZone", zone, "timeZone must be nil or non-empty string");
+    else if (str_ieq(name, STR("Local")))
+        check_invalid(c, "spec.timeZone", zone,
+                      "timeZone must be an explicit time zone as defined in "
+                      "https://www.iana.org/time-zones");
+    else if (zone_load(c->arena, name, &loaded, &e) < 0)
+        check_invalid(c, "spec.timeZone", zone, "%s", e.message);
 }
 
 void check_cron_job(struct check *c, const struct value *cron, const struct value *old)
 {
-    (void)old;
     struct value *schedule = value_at(cron, "spec.schedule"),
                  *zone = value_at(cron, "spec.timeZone");
-    if (schedule && schedule->n && !is_cron(value_string(schedule)))
-        check_invalid(c, "spec.schedule", schedule,
-                      "expected exactly 5 fields, found something else: %.*s",
-                      STR_ARG(value_string(schedule)));
-    if (schedule && str_find(value_string(schedule), STR("TZ=")) >= 0)
-        check_invalid(c, "spec.schedule", schedule,
-                      "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    if (zone && !zone->n)
-        check_invalid(c, "spec.timeZone", zone, "timeZone must be nil or non-empty string");
-    if (str_eqc(value_string(zone), "Local"))
-        check_invalid(c, "spec.timeZone", zone,
-                      "timeZone must be an explicit time zone as defined "
-                      "in https://www.iana.org/time-zones");
+    // What is there already stays, even if a later version of the zone database has lost it.
+    if (!old || !same(schedule, value_at(old, "spec.schedule")))
+        check_schedule(c, schedule);
+    if (!old || !same(zone, value_at(old, "spec.timeZone")))
+        check_zone(c, zone);
     if (value_at(cron, "spec.jobTemplate.spec.selector") &&
         !value_bool_at(cron, "spec.jobTemplate.spec.manualSelector", false))
         check_invalid(c, "spec.jobTemplate.spec.selector",

@@ -9,6 +9,10 @@
 #include "schema/rules.h"
 
 #define DEPTH_MAX 256
+// So many unknown fields are named, each as far as anyone reads: a caller who sends a hundred
+// thousand below a key of a megabyte shall not get them all back.
+#define UNKNOWN_MAX       100
+#define UNKNOWN_SHOWN_MAX 1024
 
 struct decode {
     struct arena *a;
@@ -304,8 +308,9 @@ static int decode_object(struct decode *d, const struct type *type, struct value
                 add_name(&d->fields, m.key);
                 d->owner = type;
                 rc = decode_field(d, f, m.value, depth);
-            } else if (!type->preserve_unknown) {
-                value_push(d->a, d->unknown, value_str(d->a, arena_str(d->a, buf_view(&d->path))));
+            } else if (!type->preserve_unknown && value_len(d->unknown) < UNKNOWN_MAX) {
+                struct str path = str_sub(buf_view(&d->path), 0, UNKNOWN_SHOWN_MAX);
+                value_push(d->a, d->unknown, value_str(d->a, arena_str(d->a, path)));
             }
             d->path.n = mark;
             d->fields.n = fields_mark;

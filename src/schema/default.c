@@ -12,25 +12,50 @@ static bool is_zero(const struct value *v)
            (v->kind == VALUE_INT && !v->i);
 }
 
-static void preset(struct arena *a, const struct field *f, struct value *object)
+// A run: what it may still add, so that a million empty items cannot become a million full ones.
+#define ADDED_MAX ((size_t)64 << 20)
+
+struct defaulting {
+    struct arena *a;
+    size_t start; // a->total at the beginning
+    bool too_large;
+};
+
+static bool is_missing(const struct field *f, const struct value *object)
 {
-    struct value *v = value_get(object, f->name);
-    if (!v || v->kind == VALUE_NULL ||
-        (!(f->flags & FIELD_POINTER) && f->shape == SHAPE_ONE && is_zero(v)))
-        value_set(a, object, f->name, value_clone(a, f->rules->preset));
+    const struct value *v = value_get(object, f->name);
+    return !v || v->kind == VALUE_NULL ||
+           (!(f->flags & FIELD_POINTER) && f->shape == SHAPE_ONE && is_zero(v));
 }
 
-static void default_object(struct arena *a, const struct type *type, struct value *object,
-                           int depth)
+static void presets(struct arena *a, const struct type *type, struct value *object)
 {
-    // Only JSONSchemaProps is recursive, and its depth is the input's: JSON_DEPTH bounds it.
-    if (!value_is(object, VALUE_OBJECT) || depth > 256)
-        return;
+    uint32_t missing = 0;
     for (uint32_t i = 0; i < type->nfields; i++) {
         const struct field *f = &type->fields[i];
-        if (f->rules && f->rules->preset)
-            preset(a, f, object);
+        missing += f->rules && f->rules->preset && is_missing(f, object);
     }
+    if (!missing)
+        return;
+    value_reserve(a, object, object->n + missing);
+    for (uint32_t i = 0; i < type->nfields; i++) {
+        const struct field *f = &type->fields[i];
+        if (!f->rules || !f->rules->preset || !is_missing(f, object))
+            continue;
+        struct value *v = arena_alloc(a, sizeof *v); // presets are scalars, {} or []
+        *v = *f->rules->preset;
+        value_set(a, object, f->name, v);
+    }
+}
+
+static void default_object(struct defaulting *d, const struct type *type, struct value *object,
+                           int depth)
+{
+    struct arena *a = d->a;
+    // Only JSONSchemaProps is recursive, and its depth is the input's: JSON_DEPTH bounds it.
+    if (!value_is(object, VALUE_OBJECT) || depth > 256 || d->too_large)
+        return;
+    presets(a, type, object);
     if (type->rules && type->rules->defaults)
         type->rules->defaults(a, object);
     for (uint32_t m = 0; m < object->n; m++) {
@@ -41,19 +66,23 @@ static void default_object(struct arena *a, const struct type *type, struct valu
         if (!f || f->kind != FIELD_MESSAGE)
             continue;
         if (f->shape == SHAPE_ONE) {
-            default_object(a, f->type, v, depth + 1);
+            default_object(d, f->type, v, depth + 1);
         } else if (f->shape == SHAPE_LIST) {
             value_each_item (v, item)
-                default_object(a, f->type, item, depth + 1);
+                default_object(d, f->type, item, depth + 1);
         } else {
             value_each_field (v, entry)
-                default_object(a, f->type, entry->value, depth + 1);
+                default_object(d, f->type, entry->value, depth + 1);
         }
     }
+    d->too_large |= a->total - d->start > ADDED_MAX;
 }
 
-int schema_default(struct arena *a, const struct kind *kind, struct value *object)
+int schema_default(struct arena *a, const struct kind *kind, struct value *object, struct err *e)
 {
-    default_object(a, kind->type, object, 0);
+    struct defaulting d = {.a = a, .start = a->total};
+    default_object(&d, kind->type, object, 0);
+    if (d.too_large)
+        return err_set(e, ERR_TOO_LARGE, "the object is too large with its defaults filled in");
     return 0;
 }

@@ -2,17 +2,28 @@
 //
 // All of these may run twice on one object and must then change nothing.
 #include "object/base64.h"
+#include "object/key_index.h"
 #include "schema/fields.h"
 #include "schema/tables.h"
 
 default_function default_pod, default_pod_spec, default_container, default_volume,
     default_service_spec, default_service_port, default_namespace, default_node_status,
-    default_limit_range_item, default_replication_controller, default_secret;
+    default_limit_range_item, default_replication_controller, default_claim, default_secret;
 
 static void set_empty(struct arena *a, struct value *object, const char *key, const char *text)
 {
     if (!value_str_at(object, key).n)
         value_setc(a, object, key, value_strc(a, text));
+}
+
+// Copies what `to` does not have; both may be as large as a caller likes.
+static void add_missing(struct arena *a, struct value *to, const struct value *from)
+{
+    _cleanup_key_index_ struct key_index there = KEY_INDEX_INIT;
+    key_index_object(&there, to);
+    value_each_field (from, m)
+        if (key_index_find(&there, m->key) < 0)
+            value_push_member(a, to, m->key, value_clone(a, m->value));
 }
 
 // A limit without a request is a request of the same amount.
@@ -28,9 +39,7 @@ static void requests_from_limits(struct arena *a, const struct value *containers
             requests = value_object(a);
             value_setc(a, resources, "requests", requests);
         }
-        value_each_field (limits, m)
-            if (!value_get(requests, m->key))
-                value_set(a, requests, m->key, value_clone(a, m->value));
+        add_missing(a, requests, limits);
     }
 }
 
@@ -54,8 +63,26 @@ static void host_ports(struct arena *a, const struct value *containers)
                 value_setc(a, port, "hostPort", value_clone(a, value_getc(port, "containerPort")));
 }
 
+// Fields of features that Kubernetes 1.34 has switched off are lost on the way in.
+static void drop_alpha(struct value *containers, bool init)
+{
+    value_each_item (containers, container) {
+        value_delc(container, "restartPolicyRules");
+        if (!init || !str_eqc(value_str_at(container, "restartPolicy"), "Always"))
+            value_delc(container, "restartPolicy");
+        if (value_is(value_getc(container, "lifecycle"), VALUE_OBJECT))
+            value_delc(value_getc(container, "lifecycle"), "stopSignal");
+        value_each_item (value_getc(container, "env"), env)
+            if (value_is(value_getc(env, "valueFrom"), VALUE_OBJECT))
+                value_delc(value_getc(env, "valueFrom"), "fileKeyRef");
+    }
+}
+
 void default_pod_spec(struct arena *a, struct value *spec)
 {
+    value_delc(spec, "hostnameOverride");
+    drop_alpha(value_getc(spec, "containers"), false);
+    drop_alpha(value_getc(spec, "initContainers"), true);
     if (value_bool_at(spec, "hostNetwork", false)) {
         host_ports(a, value_getc(spec, "containers"));
         host_ports(a, value_getc(spec, "initContainers"));
@@ -104,11 +131,11 @@ void default_service_spec(struct arena *a, struct value *spec)
 {
     struct str type = value_str_at(spec, "type");
     bool node_port = str_eqc(type, "NodePort"), balancer = str_eqc(type, "LoadBalancer");
+    if (str_eqc(value_str_at(spec, "sessionAffinity"), "ClientIP") &&
+        !value_is(value_at(spec, "sessionAffinityConfig.clientIP"), VALUE_OBJECT))
+        value_set_at(a, spec, "sessionAffinityConfig.clientIP", value_object(a));
     if (str_eqc(value_str_at(spec, "sessionAffinity"), "None"))
         value_delc(spec, "sessionAffinityConfig");
-    if (str_eqc(value_str_at(spec, "sessionAffinity"), "ClientIP") &&
-        !has(spec, "sessionAffinityConfig"))
-        value_set_at(a, spec, "sessionAffinityConfig.clientIP", value_object(a));
     if (node_port || balancer)
         set_empty(a, spec, "externalTrafficPolicy", "Cluster");
     if (balancer)
@@ -116,6 +143,30 @@ void default_service_spec(struct arena *a, struct value *spec)
     if (str_eqc(type, "ExternalName"))
         return;
     set_empty(a, spec, "internalTrafficPolicy", "Cluster");
+}
+
+// The old and the new field of where a claim's data comes from say the same. The old one takes
+// claims and snapshots only; anything else in it is lost.
+void default_claim(struct arena *a, struct value *claim)
+{
+    struct value *spec = value_getc(claim, "spec");
+    const struct value *source = value_getc(spec, "dataSource"),
+                       *ref = value_getc(spec, "dataSourceRef");
+    if (!value_is(spec, VALUE_OBJECT))
+        return;
+    struct str kind = value_str_at(source, "kind"), group = value_str_at(source, "apiGroup");
+    bool of_claim = str_eqc(kind, "PersistentVolumeClaim") && !group.n;
+    bool of_snapshot = str_eqc(kind, "VolumeSnapshot") && str_eqc(group, "snapshot.storage.k8s.io");
+    if (value_is(source, VALUE_OBJECT) && !of_claim && !of_snapshot && kind.n) {
+        value_delc(spec, "dataSource");
+        source = NULL;
+    }
+    if (value_str_at(ref, "namespace").n)
+        return;
+    if (value_is(source, VALUE_OBJECT) && !value_is(ref, VALUE_OBJECT))
+        value_setc(a, spec, "dataSourceRef", value_clone(a, source));
+    else if (value_is(ref, VALUE_OBJECT) && !value_is(source, VALUE_OBJECT) && !kind.n)
+        value_setc(a, spec, "dataSource", value_clone(a, ref));
 }
 
 void default_namespace(struct arena *a, struct value *namespace)
@@ -141,15 +192,13 @@ void default_node_status(struct arena *a, struct value *status)
 static void merge_amounts(struct arena *a, struct value *item, const char *to, const char *from)
 {
     struct value *target = value_getc(item, to);
-    value_each_field (value_getc(item, from), m) {
-        if (value_get(target, m->key))
-            continue;
-        if (!value_is(target, VALUE_OBJECT)) {
-            target = value_object(a);
-            value_setc(a, item, to, target);
-        }
-        value_set(a, target, m->key, value_clone(a, m->value));
+    if (!value_len(value_getc(item, from)))
+        return;
+    if (!value_is(target, VALUE_OBJECT)) {
+        target = value_object(a);
+        value_setc(a, item, to, target);
     }
+    add_missing(a, target, value_getc(item, from));
 }
 
 void default_limit_range_item(struct arena *a, struct value *item)
@@ -184,10 +233,17 @@ void default_secret(struct arena *a, struct value *secret)
         data = value_object(a);
         value_setc(a, secret, "data", data);
     }
+    _cleanup_key_index_ struct key_index there = KEY_INDEX_INIT;
+    key_index_object(&there, data);
     value_each_field (text, m) {
         _cleanup_buf_ struct buf b = BUF_INIT;
         base64_encode(&b, value_string(m->value));
-        value_set(a, data, m->key, value_str(a, arena_str(a, buf_view(&b))));
+        struct value *v = value_str(a, arena_str(a, buf_view(&b)));
+        ptrdiff_t at = key_index_find(&there, m->key);
+        if (at >= 0)
+            data->members[at].value = v;
+        else
+            value_push_member(a, data, m->key, v);
     }
     value_delc(secret, "stringData");
 }

@@ -212,6 +212,48 @@ static void no_directory(struct report *r, struct str s)
         say(r, "must not start with '..'");
 }
 
+// Words of lower-case letters, digits, - and _ with . or / between.
+static bool is_sysctl(struct str s)
+{
+    size_t from = 0;
+    for (size_t i = 0; i <= s.n; i++) {
+        if (i < s.n && s.p[i] != '.' && s.p[i] != '/') {
+            if (!lower(s.p[i]) && s.p[i] != '-' && s.p[i] != '_')
+                return false;
+            continue;
+        }
+        if (i == from || !lower(s.p[from]) || !lower(s.p[i - 1]))
+            return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+static void search_domain(struct report *r, struct str s)
+{
+    char plain[254];
+    if (s.n > 253)
+        say(r, "must be no more than 253 characters");
+    for (size_t i = 0; i < s.n && i < sizeof plain; i++)
+        plain[i] = (char)(s.p[i] == '_' ? 'a' : s.p[i]);
+    if (s.n < sizeof plain && !is_subdomain(str_n(plain, s.n)))
+        say(r, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, "
+               "'_', '-' or '.', and must start and end with an alphanumeric character (e.g. "
+               "'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?"
+               "[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')");
+}
+
+static void csi_driver(struct report *r, struct str s)
+{
+    if (s.n > 63)
+        say(r, "Too long: may not be more than 63 bytes");
+    char name[64];
+    size_t n = s.n < sizeof name ? s.n : sizeof name;
+    for (size_t i = 0; i < n; i++)
+        name[i] = (char)(s.p[i] >= 'A' && s.p[i] <= 'Z' ? s.p[i] + ('a' - 'A') : s.p[i]);
+    subdomain(r, str_n(name, n), "");
+}
+
 static void path_segment(struct report *r, struct str s)
 {
     if (str_eqc(s, ".") || str_eqc(s, ".."))
@@ -239,7 +281,6 @@ bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,
 {
     struct report r = {a, messages, false};
     int bits;
-    uint64_t number;
     switch (format) {
     case FORMAT_DNS1123_LABEL:
         label(&r, s);
@@ -259,11 +300,8 @@ bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,
     case FORMAT_PORT_NAME:
         port_name(&r, s);
         break;
-    case FORMAT_PORT_OR_NAME:
-        if (!str_to_u64(s, &number))
-            port_name(&r, s);
-        else if (number < 1 || number > 65535)
-            say(&r, "must be between 1 and 65535, inclusive");
+    case FORMAT_PORT_OR_NAME: // a number in quotes is a name, and no good one
+        port_name(&r, s);
         break;
     case FORMAT_IP:
         if (!is_address(s, &bits))
@@ -285,6 +323,30 @@ bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,
             say(&r, "must be a relative path");
         if (has_backstep(s))
             say(&r, "must not contain '..'");
+        break;
+    case FORMAT_LOCAL_PATH:
+        if (s.n && s.p[0] == '/')
+            say(&r, "must be a relative path");
+        if (has_backstep(s))
+            say(&r, "must not contain '..'");
+        if (str_starts(s, STR("..")) && !str_starts(s, STR("../")))
+            say(&r, "must not start with '..'");
+        break;
+    case FORMAT_HTTP_HEADER:
+        if (!s.n || !has_only(s, "-"))
+            say(&r, "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. "
+                    "'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
+        break;
+    case FORMAT_SYSCTL:
+        if (s.n > 253 || !is_sysctl(s))
+            say(&r, "must have at most 253 characters and match regex "
+                    "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$");
+        break;
+    case FORMAT_SEARCH_DOMAIN:
+        search_domain(&r, s);
+        break;
+    case FORMAT_CSI_DRIVER:
+        csi_driver(&r, s);
         break;
     case FORMAT_CONFIG_KEY:
         too_long(&r, s, 253);

@@ -1,4 +1,5 @@
 // metadata: what every object must have and may not change.
+#include "object/key_index.h"
 #include "schema/check.h"
 
 static const struct str orphan = STR("orphan"), foreground = STR("foregroundDeletion");
@@ -38,7 +39,10 @@ static void check_owners(struct check *c, const struct value *owners)
     for (size_t i = 0; i < value_len(owners); i++) {
         const struct value *o = value_item(owners, i);
         struct str api = value_str_at(o, "apiVersion");
-        if (!api.n || str_ends(api, STR("/")))
+        size_t slashes = 0; // a group version that does not parse is none
+        for (size_t j = 0; j < api.n; j++)
+            slashes += api.p[j] == '/';
+        if (!api.n || str_ends(api, STR("/")) || slashes > 1)
             check_invalid(c, "ownerReferences.apiVersion", value_getc(o, "apiVersion"),
                           "version must not be empty");
         static const char *const needed[] = {"kind", "name", "uid"};
@@ -65,19 +69,40 @@ static void check_owners(struct check *c, const struct value *owners)
     }
 }
 
+void check_finalizer_name(struct check *c, const char *field, const struct value *name)
+{
+    struct str s = value_string(name);
+    if (str_chr(s, '/') < 0 && !str_eqc(s, "kubernetes") && !str_eq(s, orphan) &&
+        !str_eq(s, foreground))
+        check_invalid(c, field, name,
+                      "name is neither a standard finalizer name nor is it fully qualified");
+}
+
 static void check_finalizers(struct check *c, const struct value *list, const struct value *meta,
                              const struct value *old)
 {
+    // Custom kinds and those that define them take any name.
+    bool own = c->kind->flags & KIND_CUSTOM || str_eqc(c->kind->group, "apiextensions.k8s.io") ||
+               str_eqc(c->kind->group, "apiregistration.k8s.io");
     value_each_item (list, f)
         check_format(c, "finalizers", f, FORMAT_QUALIFIED_NAME);
+    value_each_item (list, f) {
+        size_t mark = check_push_index(c, "finalizers", f_i);
+        if (!own)
+            check_finalizer_name(c, NULL, f);
+        check_pop(c, mark);
+    }
     if (has_string(list, orphan) && has_string(list, foreground))
         check_invalid(c, "finalizers", list,
                       "finalizer orphan and foregroundDeletion cannot be both set");
     if (!value_getc(old, "deletionTimestamp"))
         return;
-    _cleanup_buf_ struct buf added = BUF_INIT;
+    _cleanup_buf_ struct buf added = BUF_MAX(4096);
+    _cleanup_key_index_ struct key_index before = KEY_INDEX_INIT;
+    value_each_item (value_getc(old, "finalizers"), f)
+        key_index_add(&before, value_string(f));
     value_each_item (value_getc(meta, "finalizers"), f)
-        if (!has_string(value_getc(old, "finalizers"), value_string(f)))
+        if (key_index_find(&before, value_string(f)) < 0)
             buf_printf(&added, "%s\"%.*s\"", added.n ? ", " : "", STR_ARG(value_string(f)));
     if (added.n)
         check_forbidden(c, "finalizers",

@@ -32,6 +32,16 @@ enum rule_format {
     FORMAT_SELECTOR,    // a LabelSelector
     FORMAT_NONNEGATIVE, // an amount (quantity) that is not negative
     FORMAT_PERCENT,     // int-or-string: not negative, or "N%"
+    FORMAT_POSITIVE,    // a number above zero
+    FORMAT_FILE_MODE,   // 0 to 0777
+    FORMAT_PORT_OR_ZERO,
+    FORMAT_HTTP_HEADER, // its name
+    FORMAT_LOCAL_PATH,  // as RELATIVE_PATH, and no name at its beginning that begins with ".."
+    FORMAT_SYSCTL,
+    FORMAT_PARTITION, // of a disk; 0: the whole
+    FORMAT_CSI_DRIVER,
+    FORMAT_SEARCH_DOMAIN, // a host name, with _ as well
+    FORMAT_INTEGER,       // an amount (quantity) without a fraction
     FORMAT_COUNT
 };
 
@@ -45,7 +55,10 @@ typedef void check_function(struct check *c, const struct value *object, const s
 enum rule_flags {
     RULE_MIN = 1,
     RULE_MAX = 2,
-    RULE_OPEN = 4, // values are documented, others are accepted
+    RULE_OPEN = 4,         // values are documented, others are accepted
+    RULE_UNIQUE = 8,       // of a list: no two items with the same `unique`
+    RULE_ONEOF = 16,       // exactly one of such fields of the type may be there
+    RULE_ONEOF_FIRST = 32, // the same, and this one is looked at first
 };
 
 // Of a field or (functions only) of a type. Everything is optional.
@@ -57,6 +70,8 @@ struct field_rules {
     uint32_t max_items;         // lists and maps; 0: any
     uint8_t format;             // enum rule_format: of the value, or of each item
     uint8_t flags;              // enum rule_flags
+    const char *unique;         // RULE_UNIQUE: the member; NULL: the items themselves
+    const char *oneof;          // of a type whose fields have RULE_ONEOF: "volume type"
     default_function *defaults;
     check_function *check;
 };
@@ -71,8 +86,9 @@ struct field_rules {
 int schema_check_fields(struct arena *a, const struct type *type, struct value *object,
                         struct value *unknown, struct err *e);
 
-// Fills in the defaults of the kind's version, in place, at any depth. 0; it cannot fail today.
-int schema_default(struct arena *a, const struct kind *kind, struct value *object);
+// Fills in the defaults of the kind's version, in place, at any depth. ERR_TOO_LARGE where they
+// would add more than 64 MB, which only an object made to do so can.
+int schema_default(struct arena *a, const struct kind *kind, struct value *object, struct err *e);
 
 // All faults of `object` (old: NULL on create). 0, or ERR_INVALID with causes and details set and
 // the message `Deployment.apps "x" is invalid: spec.replicas: Invalid value: -1: must be …`, or

@@ -2,6 +2,7 @@
 // the rules that api/*.kinds gives for each field, then the type's check function. All faults are
 // collected. Lists are walked with old items at the same index only where nothing depends on it;
 // what may change in a list is for the check functions to say.
+#include "object/key_index.h"
 #include "object/quantity.h"
 #include "schema/check.h"
 
@@ -41,21 +42,31 @@ static void check_labels(struct check *c, const struct value *map)
 {
     value_each_field (map, m) {
         check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
-        struct value *messages = value_array(c->arena);
-        schema_format_ok(c->arena, FORMAT_LABEL_VALUE, value_string(m->value), messages);
-        value_each_item (messages, text)
-            check_invalid(c, NULL, m->value, "%.*s", STR_ARG(value_string(text)));
+        check_format(c, NULL, m->value, FORMAT_LABEL_VALUE);
     }
 }
 
 #define ANNOTATIONS_MAX (256 * 1024)
+
+static void check_annotation_key(struct check *c, struct str key, struct str lower)
+{
+    struct value *messages = value_array(c->arena), *v = value_str(c->arena, key);
+    schema_format_ok(c->arena, FORMAT_QUALIFIED_NAME, lower, messages);
+    value_each_item (messages, m)
+        check_invalid(c, NULL, v, "%.*s", STR_ARG(value_string(m)));
+}
 
 static void check_annotations(struct check *c, const struct value *map)
 {
     size_t total = 0;
     value_each_field (map, m) {
         // qualified names, but case does not matter
-        check_format(c, NULL, value_str(c->arena, m->key), FORMAT_QUALIFIED_NAME);
+        char *lower = arena_cstr(c->arena, m->key);
+        for (size_t i = 0; i < m->key.n; i++)
+            if (lower[i] >= 'A' && lower[i] <= 'Z')
+                lower[i] += 'a' - 'A';
+        if (!schema_format_ok(c->arena, FORMAT_QUALIFIED_NAME, str_n(lower, m->key.n), NULL))
+            check_annotation_key(c, m->key, str_n(lower, m->key.n));
         total += m->key.n + value_string(m->value).n;
     }
     if (total > ANNOTATIONS_MAX)
@@ -67,6 +78,13 @@ static void check_amount(struct check *c, const struct value *v)
     struct quantity q;
     if (quantity_parse(value_string(v), &q) && q.nano < 0)
         check_invalid(c, NULL, v, MUST_NOT_BE_NEGATIVE);
+}
+
+static void check_integer(struct check *c, const struct value *v)
+{
+    struct quantity q;
+    if (quantity_parse(value_string(v), &q) && q.nano % 1000000000)
+        check_invalid(c, NULL, v, "must be an integer");
 }
 
 static void check_resources(struct check *c, const struct value *map)
@@ -100,6 +118,26 @@ static void check_formatted(struct check *c, enum rule_format format, const stru
     case FORMAT_PERCENT:
         check_percent(c, v);
         break;
+    case FORMAT_POSITIVE:
+        if (v->kind == VALUE_INT && v->i <= 0)
+            check_invalid(c, NULL, v, "must be greater than zero");
+        break;
+    case FORMAT_FILE_MODE:
+        if (v->kind == VALUE_INT && (v->i < 0 || v->i > 0777))
+            check_invalid(c, NULL, v,
+                          "must be a number between 0 and 0777 (octal), both inclusive");
+        break;
+    case FORMAT_PARTITION:
+        if (v->kind == VALUE_INT && (v->i < 0 || v->i > 255))
+            check_invalid(c, NULL, v, "must be between 1 and 255, inclusive");
+        break;
+    case FORMAT_INTEGER:
+        check_integer(c, v);
+        break;
+    case FORMAT_PORT_OR_ZERO:
+        if (v->kind == VALUE_INT && !v->i)
+            break;
+        __attribute__((fallthrough));
     case FORMAT_PORT:
         if (v->kind == VALUE_INT && (v->i < 1 || v->i > 65535))
             check_invalid(c, NULL, v, "must be between 1 and 65535, inclusive");
@@ -109,7 +147,8 @@ static void check_formatted(struct check *c, enum rule_format format, const stru
             if (v->i < 1 || v->i > 65535)
                 check_invalid(c, NULL, v, "must be between 1 and 65535, inclusive");
             break;
-        } // fall through
+        }
+        __attribute__((fallthrough));
     default:
         if (v->kind == VALUE_STRING)
             check_format(c, NULL, v, format);
@@ -193,12 +232,64 @@ static void walk_inner(struct check *c, const struct field *f, const struct valu
             check_pop(c, mark);
         }
     } else {
+        _cleanup_key_index_ struct key_index was = KEY_INDEX_INIT;
+        key_index_object(&was, old);
         value_each_field (v, m) {
             size_t mark = check_push_key(c, NULL, m->key);
-            check_walk(c, f->type, m->value, value_get(old, m->key));
+            ptrdiff_t at = key_index_find(&was, m->key);
+            check_walk(c, f->type, m->value, at < 0 ? NULL : old->members[at].value);
             check_pop(c, mark);
         }
     }
+}
+
+// Members of which exactly one may be there: `taken` is the first of them that is.
+static bool is_choice(const struct field *f)
+{
+    return f->rules && f->rules->flags & (RULE_ONEOF | RULE_ONEOF_FIRST);
+}
+
+static bool is_null(const struct value *v)
+{
+    return !v || v->kind == VALUE_NULL;
+}
+
+static const struct field *taken(const struct type *type, const struct value *object)
+{
+    const struct field *first = NULL;
+    for (uint32_t i = 0; i < type->nfields; i++) {
+        const struct field *f = &type->fields[i];
+        if (!is_choice(f) || is_null(value_get(object, f->name)))
+            continue;
+        if (f->rules->flags & RULE_ONEOF_FIRST)
+            return f;
+        first = first ? first : f;
+    }
+    return first;
+}
+
+static void walk_field(struct check *c, const struct field *f, const struct value *v,
+                       const struct value *old)
+{
+    size_t mark = check_push_str(c, f->name);
+    // a message that is there is not empty, whatever it holds
+    bool there = f->kind == FIELD_MESSAGE && f->shape == SHAPE_ONE && value_is(v, VALUE_OBJECT);
+    if ((f->flags & FIELD_NONEMPTY) && !there && is_absent(v))
+        check_required(c, NULL, NULL);
+    if ((f->flags & FIELD_IMMUTABLE) && old) {
+        const struct value *then = value_get(old, f->name);
+        if (!(is_absent(v) && is_absent(then)) && !(v && then && value_eq(v, then)))
+            check_invalid(c, NULL, v ? v : value_null(c->arena), FIELD_IS_IMMUTABLE);
+    }
+    if (!is_null(v)) {
+        if (f->rules)
+            check_value(c, f, v);
+        if (f->kind == FIELD_MESSAGE)
+            walk_inner(c, f, v, value_get(old, f->name));
+        if (f->rules && f->rules->flags & RULE_UNIQUE)
+            check_unique(c, v, f->rules->unique);
+    }
+    check_pop(c, mark);
 }
 
 void check_walk(struct check *c, const struct type *type, const struct value *object,
@@ -206,41 +297,37 @@ void check_walk(struct check *c, const struct type *type, const struct value *ob
 {
     if (!value_is(object, VALUE_OBJECT))
         return;
+    const struct field_rules *rules = type->rules;
+    const struct field *one = rules && rules->oneof ? taken(type, object) : NULL;
+    // In the order of the table, so that the same faults read the same however the object came.
     for (uint32_t i = 0; i < type->nfields; i++) {
         const struct field *f = &type->fields[i];
-        if (!(f->flags & (FIELD_NONEMPTY | FIELD_IMMUTABLE)))
+        if (!f->rules && f->kind != FIELD_MESSAGE &&
+            !(f->flags & (FIELD_NONEMPTY | FIELD_IMMUTABLE)))
             continue;
-        size_t mark = check_push_str(c, f->name);
         const struct value *v = value_get(object, f->name);
-        bool there = f->kind == FIELD_MESSAGE && f->shape == SHAPE_ONE && value_is(v, VALUE_OBJECT);
-        if ((f->flags & FIELD_NONEMPTY) && !there && is_absent(v))
-            check_required(c, NULL, NULL);
-        if ((f->flags & FIELD_IMMUTABLE) && old) {
-            const struct value *now = value_get(object, f->name), *then = value_get(old, f->name);
-            if (!(is_absent(now) && is_absent(then)) && !(now && then && value_eq(now, then)))
-                check_invalid(c, NULL, now ? now : value_null(c->arena), FIELD_IS_IMMUTABLE);
+        if (is_choice(f) && !is_null(v) && f != one) {
+            size_t mark = check_push_str(c, f->name);
+            check_forbidden(c, NULL, "may not specify more than 1 %s", rules->oneof);
+            check_pop(c, mark);
+        } else if (!is_null(v) || f->flags & (FIELD_NONEMPTY | FIELD_IMMUTABLE)) {
+            walk_field(c, f, v, old);
         }
-        check_pop(c, mark);
     }
-    value_each_field (object, m) {
-        const struct field *f = type_field(type, m->key);
-        if (!f || m->value->kind == VALUE_NULL || (!f->rules && f->kind != FIELD_MESSAGE))
-            continue;
-        size_t mark = check_push_str(c, m->key);
-        if (f->rules)
-            check_value(c, f, m->value);
-        if (f->kind == FIELD_MESSAGE)
-            walk_inner(c, f, m->value, value_get(old, m->key));
-        check_pop(c, mark);
+    if (rules && rules->oneof && !one) {
+        _cleanup_buf_ struct buf b = BUF_INIT;
+        buf_printf(&b, "must specify a %s", rules->oneof);
+        check_required(c, NULL, buf_cstr(&b));
     }
-    if (type->rules && type->rules->check)
-        type->rules->check(c, object, old);
+    if (rules && rules->check)
+        rules->check(c, object, old);
 }
 
 // Puts the faults together into the message that people see. Faults that read the same are said
 // once, as the originals do; all of them stay causes.
 static int finish(struct check *c)
 {
+    _cleanup_key_index_ struct key_index worded = KEY_INDEX_INIT;
     struct err *e = c->e;
     const struct kind *k = c->kind;
     struct str name = value_str_at(c->root, "metadata.name");
@@ -248,16 +335,12 @@ static int finish(struct check *c)
     _cleanup_buf_ struct buf body = BUF_MAX(1 << 20);
     size_t said = 0;
     for (size_t i = 0; i < e->ncauses; i++) {
-        bool again = false;
-        for (size_t j = 0; j < i && !again; j++)
-            again = !strcmp(e->causes[i].message, e->causes[j].message) &&
-                    !strcmp(e->causes[i].field ? e->causes[i].field : "",
-                            e->causes[j].field ? e->causes[j].field : "");
-        if (again)
+        const char *field = e->causes[i].field ? e->causes[i].field : "";
+        struct str text =
+            arena_printf(c->arena, "%s%s%s", field, *field ? ": " : "", e->causes[i].message);
+        if (key_index_add(&worded, text) >= 0)
             continue;
-        buf_printf(&body, "%s%s%s%s", said++ ? ", " : "",
-                   e->causes[i].field ? e->causes[i].field : "", e->causes[i].field ? ": " : "",
-                   e->causes[i].message);
+        buf_printf(&body, "%s%.*s", said++ ? ", " : "", STR_ARG(text));
     }
     buf_str(&b, k->kind);
     if (k->group.n)

@@ -19,9 +19,9 @@ static struct value *take_in(struct arena *a, const struct kind *k, struct value
     unknown = value_array(a);
     BUG_ON(schema_check_fields(a, k->type, again, unknown, NULL) < 0);
     BUG_ON(value_len(unknown) || !value_eq(again, v));
-    BUG_ON(schema_default(a, k, v) < 0);
+    BUG_ON(schema_default(a, k, v, NULL) < 0);
     again = value_clone(a, v);
-    BUG_ON(schema_default(a, k, again) < 0);
+    BUG_ON(schema_default(a, k, again, NULL) < 0);
     BUG_ON(!value_eq(again, v));
     // defaults are themselves well-formed
     BUG_ON(schema_check_fields(a, k->type, again, unknown, NULL) < 0 || value_len(unknown));
