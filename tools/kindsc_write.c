@@ -60,8 +60,8 @@ static const char *const formats[] = {
     "selector",      "nonnegative",      "percent",
     "positive",      "filemode",         "portorzero",
     "httpheader",    "localpath",        "sysctl",
-    "partition",     "csidriver",        "searchdomain",
-    "integer",
+    "domainpath",    "abovezero",        "partition",
+    "csidriver",     "searchdomain",     "integer",
 };
 static const char *const format_constants[] = {
     "FORMAT_DNS1123_LABEL",  "FORMAT_DNS1123_SUBDOMAIN", "FORMAT_DNS1035_LABEL",
@@ -73,8 +73,8 @@ static const char *const format_constants[] = {
     "FORMAT_SELECTOR",       "FORMAT_NONNEGATIVE",       "FORMAT_PERCENT",
     "FORMAT_POSITIVE",       "FORMAT_FILE_MODE",         "FORMAT_PORT_OR_ZERO",
     "FORMAT_HTTP_HEADER",    "FORMAT_LOCAL_PATH",        "FORMAT_SYSCTL",
-    "FORMAT_PARTITION",      "FORMAT_CSI_DRIVER",        "FORMAT_SEARCH_DOMAIN",
-    "FORMAT_INTEGER",
+    "FORMAT_DOMAIN_PATH",    "FORMAT_ABOVE_ZERO",        "FORMAT_PARTITION",
+    "FORMAT_CSI_DRIVER",     "FORMAT_SEARCH_DOMAIN",     "FORMAT_INTEGER",
 };
 _Static_assert(COUNT(formats) == COUNT(format_constants), "a format without its constant");
 

@@ -209,6 +209,85 @@ void quantity_write(struct buf *b, const struct quantity *q)
         buf_printf(b, "e%d", exponent);
 }
 
+// Sign, digits and suffix of a text; false: other characters follow.
+static bool split(struct str s, struct str *digits, struct str *suffix)
+{
+    size_t i = s.n && (s.p[0] == '-' || s.p[0] == '+');
+    size_t from = i;
+    bool point = false;
+    for (; i < s.n && ((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] == '.' && !point)); i++)
+        point |= s.p[i] == '.';
+    *digits = str_sub(s, from, i - from);
+    *suffix = str_from(s, i);
+    while (i < s.n && strchr("eEinumkKMGTP", s.p[i]))
+        i++;
+    i += i < s.n && (s.p[i] == '-' || s.p[i] == '+');
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        i++;
+    return i == s.n && s.n;
+}
+
+const char *quantity_fault(struct str s)
+{
+    struct str digits, suffix;
+    uint8_t format;
+    int exponent;
+    if (!split(s, &digits, &suffix))
+        return "quantities must match the regular expression "
+               "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+    if (!suffix_parse(suffix, &format, &exponent))
+        return "unable to parse quantity's suffix";
+    return "unable to parse numeric part of quantity";
+}
+
+// An amount of the decimal families beyond 128 bits: its digits are moved, never computed.
+static bool write_large(struct buf *b, struct str s, struct str digits, uint8_t format,
+                        int exponent)
+{
+    ptrdiff_t point = str_chr(digits, '.');
+    size_t n = 0, lead = 0;
+    _cleanup_buf_ struct buf kept = BUF_INIT;
+    for (size_t i = 0; i < digits.n; i++)
+        if (digits.p[i] != '.')
+            buf_char(&kept, digits.p[i]);
+    int64_t power = exponent - (point < 0 ? 0 : (int64_t)digits.n - point - 1);
+    for (n = kept.n; n && kept.p[n - 1] == '0'; n--)
+        power++;
+    while (lead < n && kept.p[lead] == '0')
+        lead++;
+    int64_t shown = power - power % 3;
+    if (format == QUANTITY_DECIMAL_SI && shown > 18)
+        shown = 18;
+    if (lead == n || power < 0 || power - shown > 4096)
+        return false;
+    if (s.p[0] == '-')
+        buf_char(b, '-');
+    buf_add(b, kept.p + lead, n - lead);
+    for (int64_t i = shown; i < power; i++)
+        buf_char(b, '0');
+    if (format == QUANTITY_DECIMAL_SI)
+        write_suffix(b, format, (int)shown);
+    else
+        buf_printf(b, "e%lld", (long long)shown);
+    return true;
+}
+
+bool quantity_canonical(struct buf *b, struct str s)
+{
+    struct quantity q;
+    struct str digits, suffix;
+    uint8_t format;
+    int exponent;
+    if (!quantity_parse(s, &q))
+        return false;
+    bool capped = q.nano == CAP || q.nano == -CAP;
+    if (capped && split(s, &digits, &suffix) && suffix_parse(suffix, &format, &exponent) &&
+        format != QUANTITY_BINARY_SI && write_large(b, s, digits, format, exponent))
+        return true;
+    quantity_write(b, &q);
+    return true;
+}
+
 int quantity_cmp(const struct quantity *a, const struct quantity *b)
 {
     return a->nano < b->nano ? -1 : a->nano > b->nano;

@@ -11,6 +11,10 @@ enum quantity_format { QUANTITY_DECIMAL_SI, QUANTITY_BINARY_SI, QUANTITY_DECIMAL
 
 // false: not a quantity. Rounds up below nano, as the originals do.
 bool quantity_parse(struct str s, struct quantity *ret);
+// The canonical form of a text, exact also where the amount is beyond the 128 bits (1e100 is
+// "10e99"). false: not a quantity, and quantity_fault says so in the originals' words.
+bool quantity_canonical(struct buf *b, struct str s);
+const char *quantity_fault(struct str s);
 void quantity_write(struct buf *b, const struct quantity *q); // canonical form
 int quantity_cmp(const struct quantity *a, const struct quantity *b);
 void quantity_add(struct quantity *a, const struct quantity *b); // keeps a's format unless a is 0

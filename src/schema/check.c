@@ -130,6 +130,15 @@ void check_invalid(struct check *c, const char *field, const struct value *bad, 
     report(c, field, "FieldValueInvalid", buf_view(&b));
 }
 
+void check_bad(struct check *c, const char *field, const char *sentence)
+{
+    if (!one_more(c))
+        return;
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    buf_printf(&b, "Invalid value: %s", sentence);
+    report(c, field, "FieldValueInvalid", buf_view(&b));
+}
+
 void check_not_supported(struct check *c, const char *field, const struct value *bad,
                          const struct str *values)
 {

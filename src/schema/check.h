@@ -37,6 +37,8 @@ void check_required(struct check *c, const char *field, const char *detail); // 
 // bad may be NULL or anything; strings are quoted, objects shown as JSON.
 void check_invalid(struct check *c, const char *field, const struct value *bad, const char *fmt,
                    ...) __attribute__((format(printf, 4, 5)));
+// Invalid value with a sentence where the value would stand, as the originals have it now and then.
+void check_bad(struct check *c, const char *field, const char *sentence);
 void check_not_supported(struct check *c, const char *field, const struct value *bad,
                          const struct str *values);
 void check_duplicate(struct check *c, const char *field, const struct value *bad);
@@ -70,6 +72,11 @@ struct check_range {
 };
 bool check_range_parse(struct str cidr, struct check_range *ret);
 bool check_range_holds(const struct check_range *outer, const struct check_range *inner);
+
+// An address that can be reached from elsewhere: none of the loopback, link-local and unspecified
+// ones; `not_one` is said of what is no address.
+void check_reachable(struct check *c, const char *field, const struct value *v,
+                     const char *not_one);
 
 // A label selector that may not be empty or does not match the labels is the caller's business.
 void check_selector(struct check *c, const char *field, const struct value *selector);

@@ -23,6 +23,9 @@ void check_resource_name(struct check *c, struct str name);
 bool check_exact_resource(struct str name); // cannot be overcommitted: devices, pages
 void check_overhead(struct check *c, const struct value *overhead);
 void check_pod_annotations(struct check *c, const struct value *meta, const struct value *spec);
+// The policies of a job (check_job.c); the path is at its spec.
+void check_job_failure_policy(struct check *c, const struct value *spec);
+void check_job_success_policy(struct check *c, const struct value *spec);
 void check_scheduling(struct check *c, const struct value *spec);
 // A fieldRef or resourceFieldRef of the environment, or of a file in a volume.
 void check_field_ref_of(struct check *c, const struct value *ref, bool volume);

@@ -17,8 +17,7 @@ static bool in4(const uint8_t *ip, uint8_t a, uint8_t b, size_t bytes)
 }
 
 // An address as endpoints and external addresses of services may have it.
-static void check_reachable(struct check *c, const char *field, const struct value *v,
-                            const char *not_one)
+void check_reachable(struct check *c, const char *field, const struct value *v, const char *not_one)
 {
     struct str s = value_string(v);
     char text[INET6_ADDRSTRLEN];

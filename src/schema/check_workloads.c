@@ -1,7 +1,7 @@
 // Rules of workloads: apps, batch, autoscaling, policy.
 #include "object/quantity.h"
 #include "object/selector.h"
-#include "schema/check.h"
+#include "schema/check_pod.h"
 #include "schema/fields.h"
 #include "schema/tables.h"
 #include "text/cron.h"
@@ -33,6 +33,9 @@ static void check_workload(struct check *c, const struct value *spec, const stru
         !value_len(value_getc(selector, "matchExpressions")))
         check_invalid(c, "selector", selector, "empty selector is invalid for %s", noun);
     check_selector(c, "selector", selector);
+    struct selector *parsed;
+    if (!strcmp(kind, "ReplicaSet") && selector_from_value(c->arena, selector, &parsed, NULL) < 0)
+        check_invalid(c, "selector", selector, "invalid label selector");
     check_matches(c, spec);
     struct value *policy = value_at(spec, "template.spec.restartPolicy");
     if (policy && !str_eqc(value_string(policy), "Always"))
@@ -127,6 +130,10 @@ void check_stateful_set_spec(struct check *c, const struct value *spec, const st
         "persistentVolumeClaimRetentionPolicy",
         "minReadySeconds",
     };
+    struct value *management = value_getc(spec, "podManagementPolicy");
+    if (!str_eqc(value_string(management), "OrderedReady") &&
+        !str_eqc(value_string(management), "Parallel"))
+        check_invalid(c, "podManagementPolicy", management, "must be 'OrderedReady' or 'Parallel'");
     check_workload(c, spec, NULL, "statefulset", "StatefulSet");
     if (!old)
         return;
@@ -192,6 +199,9 @@ void check_job_spec(struct check *c, const struct value *spec, const struct valu
                 check_invalid(c, needs_indexed[i], value_getc(spec, needs_indexed[i]),
                               "requires indexed completion mode");
     }
+    check_job_failure_policy(c, spec);
+    if (indexed)
+        check_job_success_policy(c, spec);
     for (size_t i = 0; old && i < sizeof fixed / sizeof *fixed; i++)
         check_immutable(c, spec, old, fixed[i]);
     if (old && !indexed)
@@ -271,14 +281,27 @@ void check_hpa_spec(struct check *c, const struct value *spec, const struct valu
 {
     (void)old;
     int64_t low = value_int_at(spec, "minReplicas", 1), high = value_int_at(spec, "maxReplicas", 0);
-    if (high < 1)
-        check_invalid(c, "maxReplicas", value_int(c->arena, high), "must be greater than 0");
     if (low < 1)
         check_invalid(c, "minReplicas", value_int(c->arena, low),
                       "must be greater than or equal to 1");
+    if (high < 1)
+        check_invalid(c, "maxReplicas", value_int(c->arena, high), "must be greater than 0");
     if (high < low)
         check_invalid(c, "maxReplicas", value_int(c->arena, high),
                       "must be greater than or equal to `minReplicas`");
+    if (low < 1 && value_len(value_getc(spec, "metrics"))) {
+        bool counted = false;
+        value_each_item (value_getc(spec, "metrics"), m)
+            counted |= str_eqc(value_str_at(m, "type"), "Object") ||
+                       str_eqc(value_str_at(m, "type"), "External");
+        if (!counted)
+            check_forbidden(c, "metrics",
+                            "must specify at least one Object or External metric to support "
+                            "scaling to zero replicas");
+    }
+    if (!value_str_at(spec, "scaleTargetRef.apiVersion").n)
+        check_invalid(c, "scaleTargetRef.apiVersion", value_at(spec, "scaleTargetRef.apiVersion"),
+                      "apiVersion must specify API group");
 }
 
 void check_disruption_budget_spec(struct check *c, const struct value *spec,

@@ -5,6 +5,7 @@
 // and times. Here the tree stays a tree, so the same losses are made on purpose: what is stored,
 // sent and compared is then the same as theirs (a re-applied manifest must be "unchanged").
 #include "base/time.h"
+#include "object/base64.h"
 #include "object/quantity.h"
 #include "schema/rules.h"
 
@@ -32,7 +33,8 @@ static void add_name(struct buf *path, struct str name)
 }
 
 // Go's name of the field's type.
-static void go_type(struct buf *b, const struct field *f, bool item)
+// number: of a number that did not fit.
+static void go_type(struct buf *b, const struct field *f, bool item, bool number)
 {
     static const char *const scalars[] = {
         [FIELD_STRING] = "string",
@@ -52,6 +54,10 @@ static void go_type(struct buf *b, const struct field *f, bool item)
         buf_puts(b, "[]");
     if (!item && f->shape == SHAPE_MAP)
         buf_puts(b, "map[string]");
+    if (f->kind == FIELD_INT_OR_STRING && number) {
+        buf_puts(b, "int32");
+        return;
+    }
     if (f->kind != FIELD_MESSAGE) {
         buf_puts(b, scalars[f->kind]);
         return;
@@ -77,9 +83,10 @@ static int mismatch(struct decode *d, const struct value *v, bool item)
     _cleanup_buf_ struct buf type = BUF_INIT, number = BUF_INIT;
     struct str owner = d->owner->name;
     ptrdiff_t dot = str_rchr(owner, '.');
-    go_type(&type, d->field, item);
+    go_type(&type, d->field, item, v->kind == VALUE_INT || v->kind == VALUE_FLOAT);
     // a number of the right family that does not fit is shown
-    bool wants_number = d->field->kind == FIELD_INT32 || d->field->kind == FIELD_INT64;
+    bool wants_number = d->field->kind == FIELD_INT32 || d->field->kind == FIELD_INT64 ||
+                        d->field->kind == FIELD_INT_OR_STRING;
     if (wants_number && v->kind == VALUE_INT)
         buf_printf(&number, " %lld", (long long)v->i);
     else if (wants_number && v->kind == VALUE_FLOAT && v->text)
@@ -109,10 +116,23 @@ static bool is_base64(struct str s)
     return n % 4 == 0 && padding <= 2;
 }
 
+// Bytes have one text: no line breaks, no bits left over ("YR==" is "YQ=="), as Go writes them.
+static void canonical_base64(struct arena *a, struct value *v)
+{
+    struct str s = value_string(v), bytes;
+    bool plain = !str_ends(s, STR("="));
+    for (size_t i = 0; plain && i < s.n; i++)
+        plain = s.p[i] != '\n' && s.p[i] != '\r';
+    if (!plain && base64_bytes(a, s, &bytes))
+        *v = *value_str(a, base64_text(a, bytes));
+}
+
 static int decode_integer(struct decode *d, struct value *v, int64_t low, int64_t high)
 {
-    if (v->kind == VALUE_FLOAT && v->f > -9e15 && v->f < 9e15 && v->f == (double)(int64_t)v->f) {
-        // 3.0 and 1e3 are integers to YAML and to the originals' converter
+    if (v->kind == VALUE_FLOAT && !v->text && v->f > -9e15 && v->f < 9e15 &&
+        v->f == (double)(int64_t)v->f) {
+        // 3.0 and 1e3 are integers to YAML and to the originals' converter; in JSON (whose text is
+        // kept) they are not: 1.0 is refused where Go has an integer
         v->i = (int64_t)v->f;
         v->kind = VALUE_INT;
         v->n = 0;
@@ -131,13 +151,9 @@ static int decode_quantity(struct decode *d, struct value *v)
         text = v->text ? str_n(v->text, v->n) : arena_printf(d->a, "%.17g", v->f);
     else if (v->kind != VALUE_STRING)
         return mismatch(d, v, true);
-    struct quantity q;
-    if (!quantity_parse(text, &q))
-        return err_set(d->e, ERR_BAD_REQUEST,
-                       "quantities must match the regular expression "
-                       "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
     _cleanup_buf_ struct buf b = BUF_INIT;
-    quantity_write(&b, &q);
+    if (!quantity_canonical(&b, text))
+        return err_set(d->e, ERR_BAD_REQUEST, "%s", quantity_fault(text));
     struct str canonical = arena_str(d->a, buf_view(&b));
     *v = *value_str(d->a, canonical);
     return 0;
@@ -185,6 +201,7 @@ static int decode_one(struct decode *d, const struct field *f, struct value *v, 
             return mismatch(d, v, true);
         if (!is_base64(value_string(v)))
             return err_set(d->e, ERR_BAD_REQUEST, "illegal base64 data at %s", buf_cstr(&d->path));
+        canonical_base64(d->a, v);
         return 0;
     case FIELD_BOOL:
         return v->kind == VALUE_BOOL ? 0 : mismatch(d, v, true);

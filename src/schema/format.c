@@ -243,6 +243,23 @@ static void search_domain(struct report *r, struct str s)
                "[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')");
 }
 
+// A host name, a slash, and something that may stand in a path.
+static void domain_path(struct report *r, struct str s)
+{
+    struct str rest = s, domain = str_cut(&rest, '/');
+    if (!domain.n || !rest.n) {
+        say(r, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return;
+    }
+    subdomain(r, domain, "");
+    for (size_t i = 0; i < rest.n; i++)
+        if (!alnum(rest.p[i]) && (!rest.p[i] || !strchr("/-._~!$&'()*+,;=%:@", rest.p[i]))) {
+            say(r, "Invalid path (regex used for validation is "
+                   "'[A-Za-z0-9/\\-._~%%!$&'()*+,;=:]+')");
+            return;
+        }
+}
+
 static void csi_driver(struct report *r, struct str s)
 {
     if (s.n > 63)
@@ -344,6 +361,9 @@ bool schema_format_ok(struct arena *a, enum rule_format format, struct str s,
         break;
     case FORMAT_SEARCH_DOMAIN:
         search_domain(&r, s);
+        break;
+    case FORMAT_DOMAIN_PATH:
+        domain_path(&r, s);
         break;
     case FORMAT_CSI_DRIVER:
         csi_driver(&r, s);

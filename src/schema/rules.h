@@ -40,6 +40,8 @@ enum rule_format {
     FORMAT_SYSCTL,
     FORMAT_PARTITION, // of a disk; 0: the whole
     FORMAT_CSI_DRIVER,
+    FORMAT_DOMAIN_PATH,   // acme.io/foo
+    FORMAT_ABOVE_ZERO,    // as POSITIVE, in other words
     FORMAT_SEARCH_DOMAIN, // a host name, with _ as well
     FORMAT_INTEGER,       // an amount (quantity) without a fraction
     FORMAT_COUNT

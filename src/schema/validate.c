@@ -122,6 +122,10 @@ static void check_formatted(struct check *c, enum rule_format format, const stru
         if (v->kind == VALUE_INT && v->i <= 0)
             check_invalid(c, NULL, v, "must be greater than zero");
         break;
+    case FORMAT_ABOVE_ZERO:
+        if (v->kind == VALUE_INT && v->i <= 0)
+            check_invalid(c, NULL, v, "must be greater than 0");
+        break;
     case FORMAT_FILE_MODE:
         if (v->kind == VALUE_INT && (v->i < 0 || v->i > 0777))
             check_invalid(c, NULL, v,

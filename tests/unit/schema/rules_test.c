@@ -199,13 +199,41 @@ static void formats(void **state)
     }
 }
 
+// 1.0 and 1e2 are numbers to JSON and no integers to Go (small-differences).
+static void numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind, *text, *message;
+    } rows[] = {
+        {"deployments", "{\"spec\":{\"replicas\":1.0}}",
+         "json: cannot unmarshal number 1.0 into Go struct field DeploymentSpec.spec.replicas of "
+         "type int32"},
+        {"pods", "{\"spec\":{\"terminationGracePeriodSeconds\":1e2}}",
+         "json: cannot unmarshal number 1e2 into Go struct field "
+         "PodSpec.spec.terminationGracePeriodSeconds of type int64"},
+        {"services", "{\"spec\":{\"ports\":[{\"port\":80.0}]}}",
+         "json: cannot unmarshal number 80.0 into Go struct field ServicePort.spec.ports.port of "
+         "type int32"},
+        {"services", "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":80.0}]}}",
+         "json: cannot unmarshal number 80.0 into Go struct field "
+         "ServicePort.spec.ports.targetPort of type int32"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        _cleanup_arena_ struct arena a = ARENA_INIT;
+        _cleanup_err_ struct err e = ERR_INIT;
+        struct value *v = parse(&a, rows[i].text);
+        const struct kind *k = kind_by_word(str_of(rows[i].kind));
+        assert_int_equal(schema_check_fields(&a, k->type, v, NULL, &e), -400);
+        assert_string_equal(e.message, rows[i].message);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(subresources),
-        cmocka_unit_test(sizes),
-        cmocka_unit_test(bodies),
-        cmocka_unit_test(formats),
+        cmocka_unit_test(subresources), cmocka_unit_test(sizes),   cmocka_unit_test(bodies),
+        cmocka_unit_test(formats),      cmocka_unit_test(numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
