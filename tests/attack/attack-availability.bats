@@ -65,6 +65,26 @@ LIST=/api/v1/namespaces/default/configmaps
     peak_below 128
 }
 
+@test "5: a grant of 15 million combinations in one small rule" {
+    weak_user granter create roles.rbac.authorization.k8s.io
+    local words verbs
+    words=$(seq -f '"w%g"' -s, 250)
+    verbs=$(seq -f '"v%g"' -s, 250)
+    printf '{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"all"},"rules":[{"apiGroups":[%s],"resources":[%s],"verbs":[%s]}]}' \
+        "$words" "$words" "$verbs" >"$DIR/grant.json"
+    local answer
+    for _ in $(seq 20); do
+        answer=$(curl -sk --max-time 5 -o "$DIR/refusal" -w '%{http_code} %{size_download}' -H "Authorization: Bearer $(cat "$DIR/granter.token")" \
+            -H 'Content-Type: application/json' --data-binary @"$DIR/grant.json" \
+            "https://127.0.0.1:$PORT/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles")
+        [ "${answer% *}" = 403 ]
+        [ "${answer#* }" -lt 16000 ]
+    done
+    grep -q 'is attempting to grant RBAC permissions not currently held' "$DIR/refusal"
+    served_meanwhile
+    peak_below 96
+}
+
 @test "4: OpenAPI that is not read, and the memory afterwards" {
     attack openapi --connections 6 --streams 240 --window 0 --path /openapi/v2 --token-file "$DIR/weak.token"
     served_meanwhile
