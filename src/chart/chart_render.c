@@ -5,7 +5,6 @@
 #include "object/yaml.h"
 #include "template/sprig.h"
 #include "text/glob.h"
-#include "text/regex.h"
 
 struct chart_template {
     struct str path, base_path, text; // "app/templates/a.yaml", "app/templates"
@@ -282,18 +281,42 @@ static bool blank(struct str s)
     return !str_trim(s).n;
 }
 
-// Splits at lines that begin with "---", as helm's expression (?:^|\s*\n)---\s* does.
-static int documents_split(struct arena *a, struct chart_documents *d,
-                           const struct regex *separator, struct str path, struct str rendered,
-                           struct err *e)
+static bool is_space(char c)
 {
-    struct str *parts;
-    size_t n = regex_split(a, separator, str_trim(rendered), -1, &parts);
-    for (size_t i = 0; i < n; i++) {
-        if (!parts[i].n)
-            continue;
-        int r = document_add(a, d, path, str_trim(parts[i]), e);
-        if (r < 0)
+    return c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r';
+}
+
+// The next line that begins with "---" at or after `from`, with the white space around it (helm's
+// expression (?:^|\s*\n)---\s*). false: none.
+static bool separator(struct str s, size_t from, size_t *begin, size_t *end)
+{
+    size_t at = from;
+    if (from == 0 && str_starts(s, STR("---"))) {
+        *begin = 0;
+    } else {
+        ptrdiff_t line = str_find(str_from(s, from), STR("\n---"));
+        if (line < 0)
+            return false;
+        *begin = from + (size_t)line;
+        at = *begin + 1;
+        while (*begin > from && is_space(s.p[*begin - 1]))
+            (*begin)--;
+    }
+    *end = at + 3;
+    while (*end < s.n && is_space(s.p[*end]))
+        (*end)++;
+    return true;
+}
+
+static int documents_split(struct arena *a, struct chart_documents *d, struct str path,
+                           struct str rendered, struct err *e)
+{
+    struct str s = str_trim(rendered);
+    for (size_t from = 0, begin = 0, end = 0; from <= s.n; from = end) {
+        bool more = separator(s, from, &begin, &end);
+        struct str part = str_sub(s, from, (more ? begin : s.n) - from);
+        int r = part.n ? document_add(a, d, path, str_trim(part), e) : 0;
+        if (r < 0 || !more)
             return r;
     }
     return 0;
@@ -448,14 +471,12 @@ int chart_render(struct arena *a, struct chart *c, const struct value *given,
     f = execute_all(&r, set, rendered, &n, e);
     if (f < 0)
         return f;
-    struct regex *separator;
     struct chart_documents d = {0};
-    f = regex_compile(a, STR("(?:^|\\s*\\n)---\\s*"), &separator, e);
     if (n)
         qsort(rendered, n, sizeof *rendered, text_order);
     for (size_t i = 0; i < n && f == 0; i++)
         if (!blank(rendered[i].data) && !str_ends(rendered[i].name, STR("NOTES.txt")))
-            f = documents_split(a, &d, separator, rendered[i].name, rendered[i].data, e);
+            f = documents_split(a, &d, rendered[i].name, rendered[i].data, e);
     if (f == 0)
         documents_write(a, c, &d, o, out);
     return f;
