@@ -69,8 +69,10 @@ void check_attributes_class(struct check *c, const struct value *class, const st
         check_required(c, "parameters", "must contain at least one key/value pair");
     if (!old)
         return;
-    check_immutable(c, class, old, "driverName");
-    check_immutable(c, class, old, "parameters");
+    if (!same(value_getc(class, "driverName"), value_getc(old, "driverName")))
+        check_forbidden(c, "driverName", "updates to driverName are forbidden.");
+    if (!same(value_getc(class, "parameters"), value_getc(old, "parameters")))
+        check_forbidden(c, "parameters", "updates to parameters are forbidden.");
 }
 
 void check_volume_attachment_spec(struct check *c, const struct value *spec,

@@ -119,7 +119,6 @@ void check_persistent_volume(struct check *c, const struct value *pv, const stru
         if (changed)
             check_forbidden(c, "persistentvolumesource",
                             "spec.persistentvolumesource is immutable after creation");
-        check_immutable(c, spec, was, "volumeMode");
         if (has(was, "volumeAttributesClassName") && !has(spec, "volumeAttributesClassName"))
             check_forbidden(c, "volumeAttributesClassName",
                             "update from non-nil value to nil is forbidden");
@@ -129,6 +128,8 @@ void check_persistent_volume(struct check *c, const struct value *pv, const stru
                           "field is immutable, except for updating from beta label to GA");
     }
     check_pop(c, mark);
+    if (was) // the originals leave "spec" out of this path
+        check_immutable(c, spec, was, "volumeMode");
 }
 
 // ---- claims -----------------------------------------------------------------------------------
@@ -207,12 +208,14 @@ void check_claim(struct check *c, const struct value *claim, const struct value 
     if (bound) {
         value_del_at(spec, "resources.requests");
         value_del_at(before, "resources.requests");
-        struct quantity a, b;
+        // Asking for less takes a growth back that did not succeed, down to what there is.
+        struct quantity a, b, there = {0};
+        quantity_parse(value_str_at(old, "status.capacity.storage"), &there);
         if (quantity_parse(value_str_at(now, "resources.requests.storage"), &a) &&
             quantity_parse(value_str_at(was, "resources.requests.storage"), &b) &&
-            quantity_cmp(&a, &b) < 0)
+            quantity_cmp(&a, &b) < 0 && quantity_cmp(&a, &there) <= 0)
             check_forbidden(c, "spec.resources.requests.storage",
-                            "field can not be less than previous value");
+                            "field can not be less than status.capacity");
     }
     value_delc(spec, "volumeAttributesClassName");
     value_delc(before, "volumeAttributesClassName");

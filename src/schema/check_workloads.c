@@ -6,7 +6,8 @@
 #include "schema/tables.h"
 #include "text/cron.h"
 
-check_function check_deployment_spec, check_deployment_strategy, check_rolling_update_deployment,
+check_function check_deployment_status, check_replica_status, check_stateful_set_status,
+    check_deployment_spec, check_deployment_strategy, check_rolling_update_deployment,
     check_workload_spec, check_daemon_set_spec, check_rolling_update_daemon_set,
     check_stateful_set_spec, check_controller_revision, check_job, check_job_spec, check_cron_job,
     check_hpa_spec, check_disruption_budget_spec;
@@ -158,6 +159,52 @@ void check_controller_revision(struct check *c, const struct value *r, const str
         check_immutable(c, r, old, "data");
     else if (!has(r, "data"))
         check_required(c, "data", "data is mandatory");
+}
+
+// ---- status
+// ----------------------------------------------------------------------------------------
+
+// Counts of a workload: none is negative, none above the first, and what is available is ready.
+static void check_counts(struct check *c, const struct value *status, const char *const *parts)
+{
+    static const char *const all[] = {
+        "replicas",          "fullyLabeledReplicas", "updatedReplicas", "readyReplicas",
+        "availableReplicas", "unavailableReplicas",  "currentReplicas"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (value_int_at(status, all[i], 0) < 0)
+            check_invalid(c, all[i], value_getc(status, all[i]), MUST_NOT_BE_NEGATIVE);
+    int64_t replicas = value_int_at(status, "replicas", 0);
+    for (; *parts; parts++)
+        if (value_int_at(status, *parts, 0) > replicas)
+            check_invalid(c, *parts, value_int(c->arena, value_int_at(status, *parts, 0)),
+                          "cannot be greater than status.replicas");
+    if (value_int_at(status, "availableReplicas", 0) > value_int_at(status, "readyReplicas", 0))
+        check_invalid(c, "availableReplicas", value_getc(status, "availableReplicas"),
+                      "cannot be greater than readyReplicas");
+}
+
+void check_deployment_status(struct check *c, const struct value *status, const struct value *old)
+{
+    static const char *const parts[] = {"updatedReplicas", "readyReplicas", "availableReplicas",
+                                        NULL};
+    (void)old;
+    check_counts(c, status, parts);
+}
+
+void check_replica_status(struct check *c, const struct value *status, const struct value *old)
+{
+    static const char *const parts[] = {"fullyLabeledReplicas", "readyReplicas",
+                                        "availableReplicas", NULL};
+    (void)old;
+    check_counts(c, status, parts);
+}
+
+void check_stateful_set_status(struct check *c, const struct value *status, const struct value *old)
+{
+    static const char *const parts[] = {"readyReplicas", "currentReplicas", "updatedReplicas",
+                                        "availableReplicas", NULL};
+    (void)old;
+    check_counts(c, status, parts);
 }
 
 // ---- batch

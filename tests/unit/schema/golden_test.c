@@ -198,9 +198,8 @@ static void validation(void **state)
 static void published_rules(void **state)
 {
     static const char *const files[] = {
-        "validation-missing", "validation-pods",   "validation-volumes",
-        "validation-core",    "validation-groups", "validation-cases",
-
+        "validation-missing", "validation-pods",  "validation-volumes", "validation-core",
+        "validation-groups",  "validation-cases", "validation-updates",
     };
     (void)state;
     size_t wrong = 0;
