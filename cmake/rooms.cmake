@@ -1,7 +1,7 @@
 # The rooms of the house and what each may know (docs/architecture.md). tools/check-layers reads
 # the same lines: keep one room a line. FACE: the headers that other rooms may include, where these
 # are not all; what stands behind such a room is not seen through it.
-set(CORACLE_ROOMS base object text schema wire log store apiserver client content controller scheduler runtime network node kustomize template chart cli)
+set(CORACLE_ROOMS base object text schema wire log store apiserver client content controller scheduler runtime network node kustomize template chart trace cli)
 
 room(base       LIBS Threads::Threads)
 room(object     DEPENDS base LIBS ${YAML_LIBRARIES} m)
@@ -10,6 +10,7 @@ include(cmake/kinds.cmake OPTIONAL)
 room(schema     DEPENDS text object base LIBS ${OPENSSL_LIBRARIES} EXTRA ${KINDS_SOURCES})
 room(wire       DEPENDS base LIBS ${OPENSSL_LIBRARIES} ${NGHTTP2_LIBRARIES} ${ZLIB_LIBRARIES})
 room(log        DEPENDS base)
+room(trace      DEPENDS log wire object base LIBS ${ZSTD_LIBRARIES})
 room(store      DEPENDS log object wire base LIBS ${LMDB_LIB})
 room(apiserver  DEPENDS store log schema wire object base LIBS ${OPENSSL_LIBRARIES})
 room(client     DEPENDS schema wire object base)

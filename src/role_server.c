@@ -21,6 +21,7 @@
 #include "roles.h"
 #include "scheduler/part.h"
 #include "store/part.h"
+#include "trace/part.h"
 #include "wire/http.h"
 #include <signal.h>
 #include <unistd.h>
@@ -84,9 +85,10 @@ static const struct part *const parts[] = {
     &network_part,
     &node_part_agent,
     &node_part_loop,
+    &trace_part,
 };
 // Parts of the whole design may be left out before they are there, so that scripts stay the same.
-static const char reserved_words[] = "delivery trace web";
+static const char reserved_words[] = "delivery web";
 
 static void on_signal(struct loop_signal *sig, int signo)
 {

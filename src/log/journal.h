@@ -46,6 +46,7 @@ struct journal_segment { // one that is no longer written
 
 struct journal_options {
     size_t segment_bytes; // of one file; 0: 4 MB
+    bool no_reserve;      // nothing is ever urgent
     bool no_sync;         // benchmarks of the rest only: nothing above is true then
     // Called on the keeper when a segment was closed, after journal_poke, and again while it
     // returns more than 0. `closed` (oldest first) are valid until it returns. Returns how many of

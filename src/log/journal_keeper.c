@@ -34,7 +34,7 @@ static bool reuse(struct journal *j, struct arena *a, struct str path)
     static const char zeros[SEGMENT_HEADER];
     struct env_file *f;
     pthread_mutex_lock(&j->lock);
-    bool as_reserve = !j->reserve, as_spare = !j->spare;
+    bool as_reserve = !j->reserve && !j->opt.no_reserve, as_spare = !j->spare;
     pthread_mutex_unlock(&j->lock);
     if ((!as_reserve && !as_spare) || o->file_open(j->env, path.p, ENV_READ | ENV_WRITE, 0, &f) < 0)
         return false;
@@ -66,7 +66,7 @@ static void cut(struct journal *j, size_t n)
             j->env->ops->unlink(j->env, path.p); // what stays is removed at the next start
     }
     LOCKED(&j->lock);
-    j->want_reserve |= !j->reserve; // there may be room again
+    j->want_reserve |= !j->reserve && !j->opt.no_reserve; // there may be room again
 }
 
 static size_t retire(struct journal *j)

@@ -341,7 +341,7 @@ static int finish(struct recovery *r, struct err *e)
     j->reserve = r->names.reserve && reserve_good(j, reserve.p);
     if (r->names.reserve && !j->reserve)
         o->unlink(j->env, reserve.p);
-    j->want_reserve = !j->reserve;
+    j->want_reserve = !j->reserve && !j->opt.no_reserve;
     j->poked = true; // what is closed already
     return 0;
 }

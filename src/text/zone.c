@@ -49,7 +49,7 @@ struct zone {
 };
 
 // What holds at a moment, from `start` on and before `end`.
-struct span {
+struct zone_span {
     const struct zone_type *type;
     int64_t start, end;
 };
@@ -210,10 +210,10 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b < 0);
 }
 
-static struct span tail_span(const struct zone_tail *t, int64_t from, int64_t when)
+static struct zone_span tail_span(const struct zone_tail *t, int64_t from, int64_t when)
 {
     if (!t->has_dst)
-        return (struct span){&t->std, from, INT64_MAX};
+        return (struct zone_span){&t->std, from, INT64_MAX};
     int64_t y;
     int m, d;
     time_civil_from_days(floor_div(when, DAY), &y, &m, &d);
@@ -230,18 +230,18 @@ static struct span tail_span(const struct zone_tail *t, int64_t from, int64_t wh
     }
     int64_t next_year = time_days_from_civil(y + 1, 1, 1) * DAY;
     if (when < begin)
-        return (struct span){outside, year, begin};
+        return (struct zone_span){outside, year, begin};
     if (when >= end)
-        return (struct span){outside, end, next_year};
-    return (struct span){inside, begin, end};
+        return (struct zone_span){outside, end, next_year};
+    return (struct zone_span){inside, begin, end};
 }
 
-static struct span lookup(const struct zone *z, int64_t when)
+static struct zone_span lookup(const struct zone *z, int64_t when)
 {
     if (!z->n || when < z->at[0]) {
         if (!z->n && z->tail.set)
             return tail_span(&z->tail, INT64_MIN, when);
-        return (struct span){&z->types[z->first], INT64_MIN, z->n ? z->at[0] : INT64_MAX};
+        return (struct zone_span){&z->types[z->first], INT64_MIN, z->n ? z->at[0] : INT64_MAX};
     }
     size_t low = 0, high = z->n; // at[low] <= when < at[high]
     while (high - low > 1) {
@@ -253,13 +253,13 @@ static struct span lookup(const struct zone *z, int64_t when)
     }
     if (low == z->n - 1 && z->tail.set)
         return tail_span(&z->tail, z->at[low], when);
-    return (struct span){&z->types[z->index[low]], z->at[low],
-                         low + 1 < z->n ? z->at[low + 1] : INT64_MAX};
+    return (struct zone_span){&z->types[z->index[low]], z->at[low],
+                              low + 1 < z->n ? z->at[low + 1] : INT64_MAX};
 }
 
 struct civil zone_civil(const struct zone *z, int64_t unix_seconds)
 {
-    struct span span = lookup(z, unix_seconds);
+    struct zone_span span = lookup(z, unix_seconds);
     int64_t local = unix_seconds + span.type->offset;
     int64_t days = floor_div(local, DAY), second = local - days * DAY;
     struct civil c = {.hour = (int)(second / 3600),
@@ -279,7 +279,7 @@ int64_t zone_unix(const struct zone *z, const struct civil *c)
     month -= floor_div(month, 12) * 12;
     int64_t days = time_days_from_civil(year, (int)month + 1, 1) + c->day - 1;
     int64_t local = days * DAY + c->hour * 3600LL + c->minute * 60LL + c->second;
-    struct span span = lookup(z, local);
+    struct zone_span span = lookup(z, local);
     int64_t t = local - span.type->offset;
     if (span.type->offset && (t < span.start || t >= span.end))
         t = local - lookup(z, t).type->offset;

@@ -189,7 +189,7 @@ supervisor_is_another() { [ -n "$(supervisor_pid)" ] && [ "$(supervisor_pid)" !=
     port=$(free_port)
     (
         ulimit -n 64
-        exec "${IN_NS[@]}" "$CORACLE" server --data-dir "$DIR/few" --state-dir "$DIR/few-state" --port "$port" --without node,network
+        exec "${IN_NS[@]}" "$CORACLE" server --data-dir "$DIR/few" --state-dir "$DIR/few-state" --port "$port" --trace-port 0 --without node,network
     ) >"$DIR/few.log" 2>&1 3>&- 4>&- &
     few=$!
     eventually 20 "${IN_NS[@]}" curl -fsk "https://127.0.0.1:$port/readyz"

@@ -78,7 +78,7 @@ server_start() {
 
 # Starts (again) on the same directory and port; waits until /readyz says ok.
 server_run() {
-    "${IN_NS[@]}" "$CORACLE" server --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" \
+    "${IN_NS[@]}" "$CORACLE" server --data-dir "$DIR/data" --state-dir "$DIR/state" --log-dir "$DIR/logs" --trace-port "${TRACE_PORT:-0}" \
         --port "$PORT" "$@" >>"$DIR/server.log" 2>&1 3>&- 4>&- &
     echo $! >"$DIR/pid"
     if ! eventually 20 "${IN_NS[@]}" curl -fsk "https://127.0.0.1:$PORT/readyz"; then

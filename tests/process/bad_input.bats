@@ -129,7 +129,7 @@ EOF
 @test "a second server: data directory in use, port in use, unknown flags" {
     out=$("$CORACLE" server --data-dir "$DIR/data" --port 1 2>&1) && return 1
     contains "$out" "data directory $DIR/data is in use by another coracle \(pid $(cat "$DIR/pid")\)"
-    out=$("$CORACLE" server --data-dir "$DIR/other" --port "$PORT" --without node,network 2>&1) && return 1
+    out=$("$CORACLE" server --data-dir "$DIR/other" --port "$PORT" --trace-port 0 --without node,network 2>&1) && return 1
     contains "$out" "port $PORT is in use|address already in use|Address already in use"
     out=$("$CORACLE" server --dat-dir x 2>&1) && return 1
     contains "$out" 'unknown flag --dat-dir, did you mean --data-dir\?'
@@ -152,7 +152,7 @@ EOF
     mkdir "$DIR/small"
     mount -t tmpfs -o size=9m tmpfs "$DIR/small" || skip "cannot mount a tmpfs"
     small_port=$(free_port)
-    "$CORACLE" server --data-dir "$DIR/small" --port "$small_port" --without node,network >"$DIR/small.log" 2>&1 3>&- 4>&- &
+    "$CORACLE" server --data-dir "$DIR/small" --port "$small_port" --without node,network,trace >"$DIR/small.log" 2>&1 3>&- 4>&- &
     small_pid=$!
     eventually 20 curl -fsk "https://127.0.0.1:$small_port/readyz"
     small() { curl -sk --cert "$DIR/small/pki/admin.crt" --key "$DIR/small/pki/admin.key" -w '\n%{http_code}' "$@"; }
@@ -171,7 +171,7 @@ EOF
     [ "$(tail -n 1 <<<"$out")" = 201 ]
     kill -9 $small_pid
     wait $small_pid 2>/dev/null || true
-    "$CORACLE" server --data-dir "$DIR/small" --port "$small_port" --without node,network >>"$DIR/small.log" 2>&1 3>&- 4>&- &
+    "$CORACLE" server --data-dir "$DIR/small" --port "$small_port" --without node,network,trace >>"$DIR/small.log" 2>&1 3>&- 4>&- &
     small_pid=$!
     eventually 20 curl -fsk "https://127.0.0.1:$small_port/readyz"
     for n in $(seq 0 $((i - 1))) 9999; do [ "$(small "https://127.0.0.1:$small_port$CM/c$n" | tail -n 1)" = 200 ]; done
