@@ -184,7 +184,10 @@ static void ensure_endpoints(struct wave *w)
 {
     struct apiserver *s = w->server;
     struct arena *a = w->a;
-    if (!s->opt.advertise_address.n)
+    // A machine without any other address: endpoints may not be in the loopback range, and no pod
+    // would reach it there.
+    if (!s->opt.advertise_address.n || str_starts(s->opt.advertise_address, STR("127.")) ||
+        str_eqc(s->opt.advertise_address, "::1"))
         return;
     struct value *v = object_new(a, "v1", "Endpoints", "default", "kubernetes"),
                  *subset = value_object(a);
