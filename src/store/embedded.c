@@ -23,6 +23,7 @@
 #include "log/journal.h"
 #include "store/checkpoint.h"
 #include "store/engine.h"
+#include "store/metrics.h"
 #include "store/record.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -79,8 +80,16 @@ static int commit(struct engine *e, const struct group *g, bool urgent)
     if (urgent || !too_narrow(x)) {
         uint64_t first = g->changes[0].revision;
         record_write(journal_frame(x->journal), g->changes, g->n, first);
+        uint64_t began = env_mono(e->store.env);
         error = journal_append(x->journal, first, g->revision, (uint32_t)g->n, urgent);
+        if (!error) {
+            metric_observe(&store_metrics, STORE_COMMIT_TIME, 0, env_mono(e->store.env) - began);
+            metric_add(&store_metrics, STORE_CHANGES, 0, g->n);
+            metric_add(&store_metrics, STORE_COMMITS, 0, 1);
+        }
     }
+    if (error)
+        metric_add(&store_metrics, STORE_REFUSED, 0, 1);
     if (error == -ENOSPC && !x->full)
         log_warn("store", "no space left, only deletes are taken dir=%s", x->dir);
     else if (!error && x->full && !urgent)

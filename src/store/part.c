@@ -2,6 +2,7 @@
 #include "store/part.h"
 #include "base/guard.h"
 #include "base/path.h"
+#include "store/metrics.h"
 #include "store/store.h"
 
 static const char *choice = "embedded";
@@ -26,5 +27,9 @@ static void stop(struct part_host *h, void *state)
     store_close(TAKE_PTR(h->store));
 }
 
-const struct part store_part = {
-    .name = "store", .flags = flags, .nflags = ARRAY_LEN(flags), .start = start, .stop = stop};
+const struct part store_part = {.name = "store",
+                                .metrics = &store_metrics,
+                                .flags = flags,
+                                .nflags = ARRAY_LEN(flags),
+                                .start = start,
+                                .stop = stop};

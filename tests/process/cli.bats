@@ -81,6 +81,15 @@ alike() {
     contains "$output" 'unknown verb "dance"'
 }
 
+@test "metrics: every part's rows on one page" {
+    page=$(K get --raw /metrics)
+    contains "$page" '^store_commits_total [1-9]'
+    contains "$page" '^store_commit_seconds_count [1-9]'
+    contains "$page" '^apiserver_request_total\{verb="create",code="201"\} [1-9]'
+    contains "$page" '^workqueue_work_duration_seconds_bucket\{name="[a-z-]+",le="\+Inf"\} [1-9]'
+    [ -z "$(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' <<<"$page" | sort | uniq -d)" ]
+}
+
 @test "describe tells the object and its events, and no Secret's data" {
     K create secret generic hidden --from-literal=key=topsecret --dry-run=client -o yaml | K apply -f -
     out=$("$CORACLE" describe secret hidden)
