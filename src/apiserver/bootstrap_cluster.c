@@ -184,10 +184,7 @@ static void ensure_endpoints(struct wave *w)
 {
     struct apiserver *s = w->server;
     struct arena *a = w->a;
-    // A machine without any other address: endpoints may not be in the loopback range, and no pod
-    // would reach it there.
-    if (!s->opt.advertise_address.n || str_starts(s->opt.advertise_address, STR("127.")) ||
-        str_eqc(s->opt.advertise_address, "::1"))
+    if (!s->opt.advertise_address.n)
         return;
     struct value *v = object_new(a, "v1", "Endpoints", "default", "kubernetes"),
                  *subset = value_object(a);
