@@ -99,6 +99,8 @@ void regex_replace(struct buf *b, const struct regex *re, struct str text, struc
                    bool literal)
 {
     size_t n = literal ? 2 : 2 * re->groups, last = 0, pos = 0;
+    if (!text.p)
+        text = STR(""); // no arithmetic on a null pointer below
     size_t *at = mem_alloc(n * sizeof *at);
     while (pos <= text.n && buf_ok(b) && regex_find(re, text, pos, at, n)) {
         buf_add(b, text.p + last, at[0] - last);

@@ -175,6 +175,21 @@ static void linear(void **state)
     }
 }
 
+// The absent string is the empty one.
+static void absent(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA_INIT;
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct regex *re;
+    struct str *parts;
+    assert_int_equal(regex_compile(&a, STR("x*"), &re, NULL), 0);
+    regex_replace(&b, re, STR_NULL, STR("-"), false);
+    assert_string_equal(buf_cstr(&b), "-");
+    assert_int_equal(regex_split(&a, re, STR_NULL, -1, &parts), 1);
+    assert_true(regex_match(re, STR_NULL));
+}
+
 static void quoting(void **state)
 {
     (void)state;
@@ -187,7 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden), cmocka_unit_test(long_text), cmocka_unit_test(bounds),
-        cmocka_unit_test(linear), cmocka_unit_test(quoting),
+        cmocka_unit_test(linear), cmocka_unit_test(quoting),   cmocka_unit_test(absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
