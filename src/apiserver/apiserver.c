@@ -8,6 +8,10 @@
 #include "apiserver/metrics.h"
 #include "apiserver/proxy.h"
 #include "apiserver/ranges.h"
+#include "wire/workers.h"
+
+// More work than there can be places for never waits.
+enum { WORKERS = 2, WORKERS_QUEUE = 1024 };
 
 static void copy_options(struct apiserver *s, const struct apiserver_options *opt)
 {
@@ -57,6 +61,7 @@ int apiserver_new(const struct apiserver_options *opt, struct apiserver **ret, s
         s->refusals = refusals_new();
         s->places = places_new();
         s->documents = documents_new();
+        s->workers = workers_new("api-work", WORKERS, WORKERS_QUEUE);
         s->handler = http_face(s);
         r = bootstrap_cluster(s, e);
     }
@@ -73,6 +78,7 @@ void apiserver_free(struct apiserver *s)
     if (!s)
         return;
     metrics_done(s);
+    workers_free(s->workers); // what they do is done before anything goes
     // The cache first: its listeners (roles, ranges) must hear nothing more.
     cache_stop(s->cache);
     if (s->authn)

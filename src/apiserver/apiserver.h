@@ -42,12 +42,18 @@ void apiserver_free(struct apiserver *s);
 const struct http_handler *apiserver_http_handler(struct apiserver *s);
 
 enum api_progress { API_DONE, API_WAIT };
+#define API_LENGTHY ((size_t)64 << 10) // from here on, bytes are long work
 struct api_call {
     struct api_request request;
     struct identity identity;
     // The caller of api_step has asked the authoriser already (the HTTP face does, before it reads
     // the body).
     bool authorised;
+    // Long work (much was sent, or is there already) lies ahead: true, having handed the call on to
+    // a thread that calls api_step again, with hand_on NULL. NULL: it is done where api_step was
+    // called, which is right for everybody but event loops.
+    bool (*hand_on)(struct api_call *c);
+    size_t body_bytes; // of the body as it came
     void (*wake)(struct api_call *c);
     void *ctx;
     // Results, once done: err.reason ERR_NONE is success.

@@ -7,7 +7,9 @@
 // A step does its part and says go on, go back (a conflict that is ours to solve), wait (for the
 // store), or fails with an error, which is then the answer. Nothing blocks: op_store submits the
 // transaction; when its completion has not come by the time that the submission returns, the call
-// waits and `wake` tells its owner to step it again.
+// waits and `wake` tells its owner to step it again. Steps whose cost grows with what a
+// client sends (`lengthy`) are handed on to another thread where that is much (hand_on), if the
+// owner has one.
 //
 // Phases of the hand-over between the submitting thread and the store's writer, in one atomic:
 //
@@ -36,15 +38,17 @@ static const struct step list_path[] = {
     {0},
 };
 static const struct step create_path[] = {
-    {"authorise", op_authorise}, {"decode", op_create_body},    {"default", op_default},
-    {"admit", op_admit},         {"default again", op_default}, {"prepare", op_prepare},
-    {"validate", op_validate},   {"encode", op_encode},         {"store", op_store},
-    {"committed", op_committed}, {"answer", op_answer_object},  {0},
+    {"authorise", op_authorise},   {"decode", op_create_body, true},
+    {"default", op_default},       {"admit", op_admit},
+    {"default again", op_default}, {"prepare", op_prepare},
+    {"validate", op_validate},     {"encode", op_encode},
+    {"store", op_store},           {"committed", op_committed},
+    {"answer", op_answer_object},  {0},
 };
 static const struct step update_path[] = {
     {"authorise", op_authorise},
     {"find", op_find},
-    {"decode or patch", op_update_body},
+    {"decode or patch", op_update_body, true},
     {"default", op_default},
     {"admit", op_admit},
     {"default again", op_default},
@@ -392,13 +396,25 @@ void api_call_init(struct api_call *c)
     *c = (struct api_call){.request = {.grace_period_seconds = -1}};
 }
 
+// Whether what lies ahead is too long for an event loop: it costs by the bytes of what was sent and
+// of what is there.
+static bool op_lengthy(const struct op *op)
+{
+    size_t bytes = op->call->body_bytes + (op->found ? op->found->json->n : 0);
+    return op->path[op->at].lengthy && bytes > API_LENGTHY;
+}
+
+// Once a step has waited, or was handed on, another thread may have the call already: nothing of it
+// is touched after that.
 enum api_progress api_step(struct apiserver *s, struct api_call *c)
 {
     if (!c->op && op_start(s, c) < 0)
         return API_DONE;
     struct op *op = c->op;
     while (op->path && op->path[op->at].run) {
-        int r = op->path[op->at].run(op, &c->err);
+        if (c->hand_on && op_lengthy(op) && c->hand_on(c))
+            return API_WAIT;
+        int r = op->path[op->at++].run(op, &c->err);
         if (r < 0) {
             BUG_ON(c->err.reason == ERR_NONE);
             break;
@@ -410,7 +426,6 @@ enum api_progress api_step(struct apiserver *s, struct api_call *c)
             op->at = op->retry_at;
             continue;
         }
-        op->at++;
         if (r == OP_WAIT)
             return API_WAIT;
     }

@@ -12,7 +12,8 @@
 // version need none. What the exchange holds in memory is wire's to count (http_vouch).
 //
 // The context of a request lives on the heap and not in the exchange's arena: the client may hang
-// up while the store has the call, and then the call must still come to its end.
+// up while the store has the call, and then the call must still come to its end (http_tie.h). A
+// call that costs much (a large body, a patch of a large object) leaves the loop for a worker.
 #include "apiserver/http_private.h"
 #include "apiserver/metrics.h"
 #include "apiserver/status.h"
@@ -84,7 +85,7 @@ void reply_value(struct http_ctx *c, int status, const struct value *v, const st
     }
     if (status == 405)
         header_add(&hs, "allow", route_allowed(&c->arena, &c->route));
-    http_respond(c->x, status, hs.h, hs.n, buf_view(&b));
+    http_respond(c->tie.x, status, hs.h, hs.n, buf_view(&b));
     writer_done(&w);
 }
 
@@ -105,55 +106,104 @@ void http_ctx_free(struct http_ctx *c)
     free(c);
 }
 
-static void ctx_closed(struct http_life *l)
+static struct http_ctx *ctx_of(struct http_tie *t)
 {
-    struct http_ctx *c = container_of(l, struct http_ctx, life);
+    return container_of(t, struct http_ctx, tie);
+}
+
+static void ctx_closing(struct http_tie *t)
+{
+    struct http_ctx *c = ctx_of(t);
     metrics_request(c->server,
                     c->route.what == ROUTE_RESOURCE ? c->call.request.verb : (enum verb_bit)0,
-                    http_status(c->x), env_mono(c->server->env) - c->began);
-    c->x = NULL;
-    if (!c->running)
-        http_ctx_free(c);
+                    http_status(t->x), env_mono(c->server->env) - c->began);
+}
+
+static void ctx_gone(struct http_tie *t)
+{
+    http_ctx_free(ctx_of(t));
+}
+
+// ---- the call
+
+// As far as it goes, on whatever thread.
+static enum api_progress advance(struct http_ctx *c)
+{
+    if (c->body.p && !c->decoded) {
+        c->decoded = true;
+        if (request_body(c, &c->call.err) < 0)
+            return API_DONE;
+    }
+    return api_step(c->server, &c->call);
+}
+
+static void on_worker(struct work *w)
+{
+    struct http_ctx *c = container_of(w, struct http_ctx, work);
+    if (advance(c) == API_WAIT)
+        return; // the store has it, or the loop again already
+    c->done = true;
+    http_tie_back(&c->tie);
+}
+
+static bool hand_on(struct api_call *call)
+{
+    struct http_ctx *c = call->ctx;
+    call->hand_on = NULL; // there it may take as long as it takes
+    c->work.fn = on_worker;
+    return workers_submit(c->server->workers, &c->work);
+}
+
+static void on_back(struct http_tie *t);
+
+static void finish(struct http_ctx *c)
+{
+    places_leave(c->server->places, TAKE_PTR(c->place));
+    if (c->tie.x)
+        answer_call(c);
 }
 
 static void step(struct http_ctx *c)
 {
-    c->running = true;
-    if (api_step(c->server, &c->call) == API_WAIT)
+    http_tie_away(&c->tie, on_back);
+    c->call.hand_on = hand_on;
+    if (!c->decoded && c->body.n > API_LENGTHY && hand_on(&c->call))
         return;
-    c->running = false;
-    places_leave(c->server->places, TAKE_PTR(c->place));
-    if (c->x)
-        answer_call(c);
-    else
-        http_ctx_free(c);
+    if (advance(c) == API_WAIT)
+        return;
+    http_tie_stay(&c->tie);
+    finish(c);
 }
 
-static void on_woken(struct loop_task *t)
+// Woken by the store, or a worker has done its part.
+static void on_back(struct http_tie *t)
 {
-    step(container_of(t, struct http_ctx, woken));
+    struct http_ctx *c = ctx_of(t);
+    if (c->done)
+        finish(c);
+    else
+        step(c);
 }
 
 // On the store's writer thread.
 static void on_wake(struct api_call *call)
 {
     struct http_ctx *c = call->ctx;
-    loop_post(c->loop, &c->woken);
+    http_tie_back(&c->tie);
 }
 
 static void on_body(struct http_exchange *x, struct str body)
 {
-    struct http_ctx *c = container_of((struct http_life *)http_data(x), struct http_ctx, life);
+    struct http_ctx *c = ctx_of(http_tie_of(x));
     _cleanup_err_ struct err e = ERR_INIT;
     if (places_take(c->server->places, &c->call.identity, &c->place, &e) < 0) {
         reply_error(c, &e);
         return;
     }
-    if (request_body(c, arena_str(&c->arena, body), &e) < 0) {
-        places_leave(c->server->places, TAKE_PTR(c->place));
-        reply_error(c, &e);
-        return;
-    }
+    c->body = arena_str(&c->arena, body);
+    c->body.p = c->body.n ? c->body.p : "";
+    c->call.body_bytes = body.n;
+    c->content_type = arena_str(&c->arena, http_header(http_request(x), "content-type"));
     step(c);
 }
 
@@ -176,21 +226,21 @@ static struct identity keep_identity(struct arena *a, const struct identity *who
 static int authenticate(struct http_ctx *c, struct err *e)
 {
     struct identity who = {0};
-    int r =
-        authn_request(c->server->authn, c->server->authz, &c->arena, http_request(c->x), &who, e);
+    int r = authn_request(c->server->authn, c->server->authz, &c->arena, http_request(c->tie.x),
+                          &who, e);
     if (r < 0)
         return r;
     c->call.identity = keep_identity(&c->arena, &who);
     enum caller caller = caller_of(&who);
     if (caller != CALLER_STRANGER)
-        http_vouch(c->x, who.user, caller == CALLER_ADMINISTRATOR ? HTTP_TRUSTED : HTTP_USER);
+        http_vouch(c->tie.x, who.user, caller == CALLER_ADMINISTRATOR ? HTTP_TRUSTED : HTTP_USER);
     return 0;
 }
 
 // Pages are allowed by path.
 static int authorise_page(struct http_ctx *c, struct err *e)
 {
-    const struct http_request *r = http_request(c->x);
+    const struct http_request *r = http_request(c->tie.x);
     struct authz_attributes at = {
         .who = &c->call.identity,
         .verb = str_eqc(r->method, "GET") || str_eqc(r->method, "HEAD") ? STR("get")
@@ -208,7 +258,7 @@ static bool head_is_good(struct http_ctx *c, enum verb_bit verb, unsigned offers
 {
     _cleanup_err_ struct err accept = ERR_INIT, query = ERR_INIT, denied = ERR_INIT;
     request_from_query(c, verb, &query);
-    negotiate(http_header(http_request(c->x), "accept"), offers, &c->form, &accept);
+    negotiate(http_header(http_request(c->tie.x), "accept"), offers, &c->form, &accept);
     if (request_takes_body(verb)) {
         if (request_authorise(c->server, &c->call.identity, &c->call.request, &denied) < 0) {
             reply_error(c, &denied);
@@ -224,7 +274,7 @@ static bool head_is_good(struct http_ctx *c, enum verb_bit verb, unsigned offers
 
 static void begin_resource(struct http_ctx *c)
 {
-    const struct http_request *r = http_request(c->x);
+    const struct http_request *r = http_request(c->tie.x);
     _cleanup_err_ struct err e = ERR_INIT;
     struct route *to = &c->route;
     bool watch = query_flag(c, "watch");
@@ -253,14 +303,14 @@ static void begin_resource(struct http_ctx *c)
     if (verb == VERB_WATCH)
         watch_begin(c);
     else if (request_takes_body(verb))
-        http_read_body(c->x, HTTP_BODY_MAX, on_body);
+        http_read_body(c->tie.x, HTTP_BODY_MAX, on_body);
     else
         step(c);
 }
 
 static void begin(struct http_ctx *c)
 {
-    const struct http_request *r = http_request(c->x);
+    const struct http_request *r = http_request(c->tie.x);
     _cleanup_err_ struct err e = ERR_INIT;
     route_parse(&c->arena, arena_str(&c->arena, r->raw_path), &c->route);
     if (authenticate(c, &e) < 0) {
@@ -280,12 +330,10 @@ static void on_exchange(void *ctx, struct http_exchange *x)
 {
     struct apiserver *s = ctx;
     struct http_ctx *c = mem_zalloc(sizeof *c);
-    c->life.closed = ctx_closed;
+    http_tie(&c->tie, x, ctx_gone);
+    c->tie.closing = ctx_closing;
     c->server = s;
-    c->x = x;
     c->began = env_mono(s->env);
-    c->loop = http_loop(x);
-    c->woken.fn = on_woken;
     api_call_init(&c->call);
     c->call.wake = on_wake;
     c->call.ctx = c;
@@ -293,19 +341,10 @@ static void on_exchange(void *ctx, struct http_exchange *x)
     env_uuid(s->env, id);
     struct str given = http_header(http_request(x), "audit-id");
     c->audit_id = given.n && given.n <= 64 ? arena_str(&c->arena, given) : str_n(id, 36);
-    http_set_data(x, &c->life);
     begin(c);
-}
-
-static void on_close(void *ctx, struct http_exchange *x)
-{
-    (void)ctx;
-    struct http_life *l = http_data(x);
-    if (l)
-        l->closed(l);
 }
 
 struct http_handler http_face(struct apiserver *s)
 {
-    return (struct http_handler){.handle = on_exchange, .on_close = on_close, .ctx = s};
+    return (struct http_handler){.handle = on_exchange, .on_close = http_tie_closed, .ctx = s};
 }

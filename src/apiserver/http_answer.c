@@ -7,13 +7,13 @@
 static void stream_end(struct http_ctx *c, struct buf *b)
 {
     write_list_end(&c->writer, b, &c->head, c->call.answer.nitems);
-    http_send(c->x, buf_view(b));
-    http_finish(c->x);
+    http_send(c->tie.x, buf_view(b));
+    http_finish(c->tie.x);
 }
 
 static void stream_more(struct http_exchange *x)
 {
-    struct http_ctx *c = container_of((struct http_life *)http_data(x), struct http_ctx, life);
+    struct http_ctx *c = container_of(http_tie_of(x), struct http_ctx, tie);
     struct api_answer *an = &c->call.answer;
     _cleanup_buf_ struct buf b = BUF_INIT;
     buf_reserve(&b, STREAM_CHUNK + 8192);
@@ -45,7 +45,7 @@ static void answer_list(struct http_ctx *c, struct headers *hs)
         if (write_list_protobuf(w, &b, &c->head, an->items, an->nitems, &e) < 0)
             reply_error(c, &e);
         else
-            http_respond(c->x, 200, hs->h, hs->n, buf_view(&b));
+            http_respond(c->tie.x, 200, hs->h, hs->n, buf_view(&b));
         return;
     }
     write_list_begin(w, &b, &c->head);
@@ -55,12 +55,12 @@ static void answer_list(struct http_ctx *c, struct headers *hs)
     }
     if (c->next_item == an->nitems) {
         write_list_end(w, &b, &c->head, an->nitems);
-        http_respond(c->x, 200, hs->h, hs->n, buf_view(&b));
+        http_respond(c->tie.x, 200, hs->h, hs->n, buf_view(&b));
         return;
     }
-    http_start(c->x, 200, hs->h, hs->n);
-    http_send(c->x, buf_view(&b));
-    stream_more(c->x);
+    http_start(c->tie.x, 200, hs->h, hs->n);
+    http_send(c->tie.x, buf_view(&b));
+    stream_more(c->tie.x);
 }
 
 static struct str form_type(struct http_ctx *c)
@@ -81,7 +81,7 @@ static bool wants_pretty(struct http_ctx *c)
     struct str p = query_param(c, "pretty"), agent;
     if (p.p)
         return query_flag(c, "pretty");
-    agent = http_header(http_request(c->x), "user-agent");
+    agent = http_header(http_request(c->tie.x), "user-agent");
     return c->form.pretty || str_starts(agent, STR("curl")) || str_starts(agent, STR("Wget")) ||
            str_starts(agent, STR("Mozilla/5.0"));
 }
@@ -132,5 +132,5 @@ void answer_call(struct http_ctx *c)
     if (write_object(&c->writer, &b, an->object, &e) < 0)
         reply_error(c, &e);
     else
-        http_respond(c->x, status, hs.h, hs.n, buf_view(&b));
+        http_respond(c->tie.x, status, hs.h, hs.n, buf_view(&b));
 }

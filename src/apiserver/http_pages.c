@@ -11,7 +11,7 @@
 static void not_found(struct http_ctx *c)
 {
     if (c->route.what == ROUTE_UNKNOWN) {
-        reply_text(c->x, 404, "text/plain; charset=utf-8", STR("404 page not found\n"),
+        reply_text(c->tie.x, 404, "text/plain; charset=utf-8", STR("404 page not found\n"),
                    c->audit_id);
         return;
     }
@@ -24,12 +24,12 @@ static void not_found(struct http_ctx *c)
 static void reply_document(struct http_ctx *c, const char *type, struct str body, struct str etag)
 {
     struct headers hs = {.n = 0};
-    bool have = etag.n && str_eq(http_header(http_request(c->x), "if-none-match"), etag);
+    bool have = etag.n && str_eq(http_header(http_request(c->tie.x), "if-none-match"), etag);
     headers_usual(&hs, str_of(type), c->audit_id);
     if (etag.n)
         header_add(&hs, "etag", etag);
     header_add(&hs, "vary", STR("Accept"));
-    http_respond(c->x, have ? 304 : 200, hs.h, hs.n, have ? STR_NULL : body);
+    http_respond(c->tie.x, have ? 304 : 200, hs.h, hs.n, have ? STR_NULL : body);
 }
 
 // ---- discovery
@@ -38,7 +38,7 @@ static void reply_document(struct http_ctx *c, const char *type, struct str body
 static const char *aggregated(struct http_ctx *c, bool *beta)
 {
     struct accept a;
-    accept_parse(http_header(http_request(c->x), "accept"), &a);
+    accept_parse(http_header(http_request(c->tie.x), "accept"), &a);
     for (size_t i = 0; i < a.n; i++) {
         const struct accept_clause *k = &a.clause[i];
         if (!accept_covers(k, JSON_TYPE))
@@ -88,7 +88,7 @@ static void discovery(struct http_ctx *c)
 static bool wants(struct http_ctx *c, const char *type)
 {
     struct accept a;
-    accept_parse(http_header(http_request(c->x), "accept"), &a);
+    accept_parse(http_header(http_request(c->tie.x), "accept"), &a);
     for (size_t i = 0; i < a.n; i++)
         if (str_ieq(a.clause[i].type, str_of(type)))
             return true;
@@ -124,14 +124,14 @@ static bool render_v3(void *ctx, struct buf *b)
 static void reply_kept(struct http_ctx *c, const char *type, struct str name, struct str etag,
                        bool (*render)(void *ctx, struct buf *b))
 {
-    const struct http_request *r = http_request(c->x);
+    const struct http_request *r = http_request(c->tie.x);
     struct headers hs = {.n = 0};
     headers_usual(&hs, str_of(type), c->audit_id);
     header_add(&hs, "etag", etag);
     bool gzip = http_accepts_gzip(http_header(r, "accept-encoding"));
     header_add(&hs, "vary", STR("Accept, Accept-Encoding"));
     if (str_eq(http_header(r, "if-none-match"), etag)) {
-        http_respond(c->x, 304, hs.h, hs.n, STR_NULL);
+        http_respond(c->tie.x, 304, hs.h, hs.n, STR_NULL);
         return;
     }
     struct blob *body = documents_get(c->server->documents, name, gzip, render, c);
@@ -141,7 +141,7 @@ static void reply_kept(struct http_ctx *c, const char *type, struct str name, st
     }
     if (gzip)
         header_add(&hs, "content-encoding", STR("gzip"));
-    http_respond_blob(c->x, 200, hs.h, hs.n, body);
+    http_respond_blob(c->tie.x, 200, hs.h, hs.n, body);
     blob_unref(body);
 }
 
@@ -167,13 +167,13 @@ static void openapi(struct http_ctx *c)
 
 static void health(struct http_ctx *c)
 {
-    struct str name = str_from(http_request(c->x)->path, 1);
+    struct str name = str_from(http_request(c->tie.x)->path, 1);
     name = str_cut(&name, '/');
     // A server whose store has failed still lives (restarting it would not help), but is not ready.
     bool failed = atomic_load_explicit(&c->server->store_failed, memory_order_relaxed) &&
                   !str_eqc(name, "livez");
     if (!query_flag(c, "verbose") && !failed) {
-        reply_text(c->x, 200, "text/plain; charset=utf-8", STR("ok"), c->audit_id);
+        reply_text(c->tie.x, 200, "text/plain; charset=utf-8", STR("ok"), c->audit_id);
         return;
     }
     struct str text =
@@ -182,14 +182,15 @@ static void health(struct http_ctx *c)
                      "[+]poststarthook/bootstrap ok\n%.*s check %s\n",
                      failed ? "[-]etcd failed: the store takes no writes" : "[+]etcd ok",
                      STR_ARG(name), failed ? "failed" : "passed");
-    reply_text(c->x, failed ? 500 : 200, "text/plain; charset=utf-8", text, c->audit_id);
+    reply_text(c->tie.x, failed ? 500 : 200, "text/plain; charset=utf-8", text, c->audit_id);
 }
 
 static void metrics(struct http_ctx *c)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
     metric_write(&b);
-    reply_text(c->x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b), c->audit_id);
+    reply_text(c->tie.x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b),
+               c->audit_id);
 }
 
 // ---- version and the rest
@@ -266,7 +267,7 @@ static const struct {
 
 void page_reply(struct http_ctx *c)
 {
-    struct str method = http_request(c->x)->method;
+    struct str method = http_request(c->tie.x)->method;
     bool known = c->route.what != ROUTE_UNKNOWN && c->route.what != ROUTE_UNKNOWN_API;
     if (known && !str_eqc(method, "GET") && !str_eqc(method, "HEAD")) {
         _cleanup_err_ struct err e = ERR_INIT;

@@ -11,6 +11,8 @@
 #include "apiserver/http.h"
 #include "apiserver/http_places.h"
 #include "apiserver/route.h"
+#include "wire/http_tie.h"
+#include "wire/workers.h"
 
 #define HTTP_BODY_MAX     ((size_t)3 << 20) // as the originals
 #define HTTP_WATCHES_MAX  100000
@@ -19,24 +21,18 @@
 #define STREAM_LOW        ((size_t)64 << 10)  // … and goes on when so little is left
 #define WATCH_PENDING_MAX ((size_t)16 << 20)  // a watcher that lets more pile up is cut
 
-// What hangs on an exchange (http_set_data) begins with this.
-struct http_life {
-    void (*closed)(struct http_life *l); // the exchange is gone
-};
-
 struct http_ctx {
-    struct http_life life;
+    struct http_tie tie; // what hangs on the exchange; away while the call is under way
     struct apiserver *server;
-    struct http_exchange *x; // NULL: closed
-    uint64_t began;          // monotonic
-    struct loop *loop;
+    uint64_t began;     // monotonic
     struct arena arena; // the request's strings: they outlive the exchange
     struct route route;
     struct negotiated form;
     struct str audit_id;
     struct api_call call;
-    struct loop_task woken;
-    bool running;        // the call is on its way; it may be with the store
+    struct str content_type, body; // as they came
+    bool decoded, done;            // the body; the call
+    struct work work;
     struct place *place; // while the call is worked on
     // A list on its way out.
     struct writer writer;
@@ -65,7 +61,7 @@ void reply_value(struct http_ctx *c, int status, const struct value *v, const st
 
 // http_request.c
 int request_from_query(struct http_ctx *c, enum verb_bit verb, struct err *e);
-int request_body(struct http_ctx *c, struct str body, struct err *e);
+int request_body(struct http_ctx *c, struct err *e); // c->body; any thread
 bool request_takes_body(enum verb_bit verb);
 // A query parameter, copied; STR_NULL: absent.
 struct str query_param(struct http_ctx *c, const char *name);

@@ -9,7 +9,7 @@
 
 struct str query_param(struct http_ctx *c, const char *name)
 {
-    struct str v = http_query(&c->arena, http_request(c->x), name, 0);
+    struct str v = http_query(&c->arena, http_request(c->tie.x), name, 0);
     return v.p ? (v.n ? arena_str(&c->arena, v) : STR("")) : STR_NULL;
 }
 
@@ -94,7 +94,7 @@ int request_from_query(struct http_ctx *c, enum verb_bit verb, struct err *e)
     r->subresource = c->route.subresource;
     r->ns = c->route.ns;
     r->name = c->route.name;
-    trace_parse(http_header(http_request(c->x), "traceparent"), &r->trace);
+    trace_parse(http_header(http_request(c->tie.x), "traceparent"), &r->trace);
     int code = 0;
     if (verb & (VERB_LIST | VERB_WATCH | VERB_DELETECOLLECTION)) {
         r->label_selector = query_param(c, "labelSelector");
@@ -254,10 +254,10 @@ static int delete_body(struct http_ctx *c, const struct value *v, struct err *e)
     return 0;
 }
 
-int request_body(struct http_ctx *c, struct str body, struct err *e)
+int request_body(struct http_ctx *c, struct err *e)
 {
     struct api_request *r = &c->call.request;
-    struct str type = content_type_base(http_header(http_request(c->x), "content-type"));
+    struct str type = content_type_base(c->content_type), body = c->body;
     struct value *v = NULL;
     bool deleting = r->verb & (VERB_DELETE | VERB_DELETECOLLECTION);
     if (deleting && !str_trim(body).n)

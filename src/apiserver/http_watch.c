@@ -14,9 +14,8 @@
 #include "object/json.h"
 
 struct http_watch {
-    struct http_life life;
+    struct http_tie tie;
     struct apiserver *server;
-    struct http_exchange *x;
     struct api_watch *watch; // NULL: ended
     struct writer writer;
     bool columns_sent;
@@ -36,13 +35,13 @@ static void send_line(struct http_watch *h, enum watch_type type, const struct w
         write_bookmark_object(&h->writer, &b, it->revision, it->initial_end);
     }
     buf_puts(&b, "}\n");
-    http_send(h->x, buf_view(&b));
+    http_send(h->tie.x, buf_view(&b));
     arena_done(&h->writer.scratch); // an idle watch holds no scratch
 }
 
 static void on_drain(struct http_exchange *x)
 {
-    struct http_watch *h = container_of((struct http_life *)http_data(x), struct http_watch, life);
+    struct http_watch *h = container_of(http_tie_of(x), struct http_watch, tie);
     if (h->watch)
         watch_resume(h->watch);
 }
@@ -50,19 +49,19 @@ static void on_drain(struct http_exchange *x)
 static bool on_item(void *ctx, const struct watch_item *it)
 {
     struct http_watch *h = ctx;
-    size_t pending = http_pending(h->x);
+    size_t pending = http_pending(h->tie.x);
     if (pending > WATCH_PENDING_MAX) {
         watch_stop(TAKE_PTR(h->watch));
-        http_abort(h->x);
+        http_abort(h->tie.x);
         return true;
     }
     if (it->event && h->writer.form.as == AS_OBJECT && !convert_needed(h->writer.kind))
-        http_send_blob(h->x, cache_event_line(it->event, it->type));
+        http_send_blob(h->tie.x, cache_event_line(it->event, it->type));
     else
         send_line(h, it->type, it);
     if (pending < STREAM_HIGH)
         return true;
-    http_on_drain(h->x, STREAM_LOW, on_drain);
+    http_on_drain(h->tie.x, STREAM_LOW, on_drain);
     return false;
 }
 
@@ -81,13 +80,13 @@ static void on_end(void *ctx, const struct err *e)
     struct http_watch *h = ctx;
     h->watch = NULL;
     if (e)
-        send_error(h->x, e);
-    http_finish(h->x);
+        send_error(h->tie.x, e);
+    http_finish(h->tie.x);
 }
 
-static void watch_closed(struct http_life *l)
+static void watch_gone(struct http_tie *t)
 {
-    struct http_watch *h = container_of(l, struct http_watch, life);
+    struct http_watch *h = container_of(t, struct http_watch, tie);
     if (h->watch)
         watch_stop(h->watch);
     writer_done(&h->writer);
@@ -115,16 +114,14 @@ void watch_begin(struct http_ctx *c)
         r->timeout_seconds = 1800 + jitter % 1800;
     }
     struct http_watch *h = mem_zalloc(sizeof *h);
-    h->life.closed = watch_closed;
     h->server = c->server;
-    h->x = c->x;
     h->writer = (struct writer){.kind = c->route.kind, .form = c->form};
     struct str include = query_param(c, "includeObject");
     h->writer.include = str_eqc(include, "None")     ? INCLUDE_NONE
                         : str_eqc(include, "Object") ? INCLUDE_OBJECT
                                                      : INCLUDE_METADATA;
     struct watch_sink sink = {.on_item = on_item, .on_end = on_end, .ctx = h};
-    int code = watch_start(c->server, c->loop, r, &sink, &h->watch, &e);
+    int code = watch_start(c->server, c->tie.loop, r, &sink, &h->watch, &e);
     bool expired = err_is(&e, ERR_EXPIRED);
     if (code < 0 && !expired) {
         free(h);
@@ -133,9 +130,9 @@ void watch_begin(struct http_ctx *c)
     }
     struct headers hs = {.n = 0};
     headers_usual(&hs, STR("application/json"), c->audit_id);
-    http_set_data(c->x, &h->life);
-    http_start(h->x, 200, hs.h, hs.n);
-    c->x = NULL;
+    http_tie(&h->tie, c->tie.x, watch_gone);
+    http_start(h->tie.x, 200, hs.h, hs.n);
+    c->tie.x = NULL;
     http_ctx_free(c);
     // As the originals: the stream opens, says that it cannot begin there, and ends.
     if (expired)

@@ -36,10 +36,8 @@ struct refusals {
 };
 
 struct relay {
-    struct http_life life;
-    struct http_ctx *c;      // until the answer has begun
-    struct http_exchange *x; // NULL: the client is gone
-    struct loop *loop;
+    struct http_tie tie;
+    struct http_ctx *c;         // until the answer has begun
     struct http_client *client; // towards the node
     struct http_call *call;     // log: NULL once ended
     struct websocket *to_client, *to_node;
@@ -170,7 +168,7 @@ static int exec_path(struct http_ctx *c, struct buf *b, struct err *e)
         {"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}, {"tty", "tty"}};
     bool any = false;
     for (size_t i = 0;; i++) {
-        struct str v = http_query(&c->arena, http_request(c->x), "command", i);
+        struct str v = http_query(&c->arena, http_request(c->tie.x), "command", i);
         if (!v.p)
             break;
         add_param(b, "command", v);
@@ -225,7 +223,7 @@ static void relay_free(void *arg)
     struct relay *r = arg;
     http_client_free(r->client);
     if (r->c) {
-        r->c->x = NULL;
+        r->c->tie.x = NULL;
         http_ctx_free(r->c);
     }
     buf_done(&r->refusal);
@@ -235,16 +233,15 @@ static void relay_free(void *arg)
 
 static void maybe_free(struct relay *r)
 {
-    if (r->freeing || r->x || r->call || r->connecting || r->to_client || r->to_node)
+    if (r->freeing || r->tie.x || r->call || r->connecting || r->to_client || r->to_node)
         return;
     r->freeing = true;
-    loop_call(r->loop, relay_free, r);
+    loop_call(r->tie.loop, relay_free, r);
 }
 
-static void relay_closed(struct http_life *l)
+static void relay_gone(struct http_tie *t)
 {
-    struct relay *r = container_of(l, struct relay, life);
-    r->x = NULL;
+    struct relay *r = container_of(t, struct relay, tie);
     if (r->call)
         http_call_cancel(TAKE_PTR(r->call));
     maybe_free(r);
@@ -257,15 +254,13 @@ static struct relay *relay_new(struct http_ctx *c, struct err *e)
         return NULL;
     }
     struct relay *r = mem_zalloc(sizeof *r);
-    r->life.closed = relay_closed;
     r->c = c;
-    r->x = c->x;
-    r->loop = c->loop;
-    http_be_patient(c->x); // a person may read it
+    http_be_patient(c->tie.x); // a person may read it
     r->refusal.max = ERROR_BODY_MAX;
-    r->client = http_client_new(c->loop, &(struct http_client_options){.tls = c->server->node_tls,
-                                                                       .idle_timeout_ns = IDLE_NS});
-    http_set_data(c->x, &r->life);
+    r->client =
+        http_client_new(c->tie.loop, &(struct http_client_options){.tls = c->server->node_tls,
+                                                                   .idle_timeout_ns = IDLE_NS});
+    http_tie(&r->tie, c->tie.x, relay_gone);
     return r;
 }
 
@@ -285,7 +280,7 @@ void refusals_free(struct refusals *f)
 
 static uint64_t refusal_key(const struct http_ctx *c)
 {
-    return str_hash(http_request(c->x)->target) * 31 + str_hash(c->call.identity.user);
+    return str_hash(http_request(c->tie.x)->target) * 31 + str_hash(c->call.identity.user);
 }
 
 static void refusal_keep(struct http_ctx *c, int status, struct str text)
@@ -319,7 +314,7 @@ static bool refusal_repeat(struct http_ctx *c, struct err *e)
 static void refuse(struct relay *r, int status, struct str text)
 {
     _cleanup_err_ struct err e = ERR_INIT;
-    if (!r->x || r->started)
+    if (!r->tie.x || r->started)
         return;
     r->started = true;
     if (r->protocol)
@@ -348,7 +343,7 @@ static bool accept_client(struct relay *r)
     struct websocket_handler h = {.on_message = client_message, .on_close = client_gone, .ctx = r};
     struct str chosen;
     r->to_client =
-        websocket_accept(r->x, &r->protocol->name, r->protocol->name.p ? 1 : 0, &h, &chosen);
+        websocket_accept(r->tie.x, &r->protocol->name, r->protocol->name.p ? 1 : 0, &h, &chosen);
     return r->to_client;
 }
 
@@ -358,7 +353,7 @@ static void on_head(struct http_call *call, int status, const struct http_header
 {
     struct relay *r = http_call_ctx(call);
     struct str type = STR("text/plain");
-    if (!r->x)
+    if (!r->tie.x)
         return;
     if (status != 200) {
         r->status = status;
@@ -373,7 +368,7 @@ static void on_head(struct http_call *call, int status, const struct http_header
     if (r->protocol)
         accept_client(r);
     else
-        http_start(r->x, 200, hs.h, hs.n);
+        http_start(r->tie.x, 200, hs.h, hs.n);
 }
 
 static void log_drained(struct websocket *w)
@@ -385,7 +380,7 @@ static void log_drained(struct websocket *w)
 
 static void on_drained(struct http_exchange *x)
 {
-    struct relay *r = container_of((struct http_life *)http_data(x), struct relay, life);
+    struct relay *r = container_of(http_tie_of(x), struct relay, tie);
     if (r->call)
         http_call_pause(r->call, false);
 }
@@ -406,12 +401,12 @@ static void on_part(struct http_call *call, struct str part)
         }
         return;
     }
-    if (!r->x)
+    if (!r->tie.x)
         return;
-    http_send(r->x, part);
-    if (http_pending(r->x) > STREAM_HIGH) {
+    http_send(r->tie.x, part);
+    if (http_pending(r->tie.x) > STREAM_HIGH) {
         http_call_pause(call, true);
-        http_on_drain(r->x, STREAM_LOW, on_drained);
+        http_on_drain(r->tie.x, STREAM_LOW, on_drained);
     }
 }
 
@@ -433,13 +428,13 @@ static void on_end(struct http_call *call, const struct err *e)
     if (r->protocol && r->started) {
         if (r->to_client)
             websocket_close(r->to_client, 1000, STR_NULL);
-    } else if (r->x && r->started && e)
-        http_abort(r->x);
-    else if (r->x && r->started)
-        http_finish(r->x);
-    else if (r->x && e)
+    } else if (r->tie.x && r->started && e)
+        http_abort(r->tie.x);
+    else if (r->tie.x && r->started)
+        http_finish(r->tie.x);
+    else if (r->tie.x && e)
         refuse(r, 500, arena_printf(&r->c->arena, "Get \"%.*s\": %s", STR_ARG(r->url), e->message));
-    else if (r->x)
+    else if (r->tie.x)
         refuse(r, r->status, refusal_text(r));
     maybe_free(r);
 }
@@ -546,7 +541,7 @@ static void on_open(void *ctx, struct websocket *w, struct str protocol, const s
             refuse(r, 500, arena_printf(&r->c->arena, "error dialing backend: %s", why));
         else
             refuse(r, code >= 400 ? code : 500, str_of(why));
-    } else if (!r->x) {
+    } else if (!r->tie.x) {
         websocket_close(w, 1000, STR_NULL);
     } else {
         r->started = true;
@@ -565,7 +560,7 @@ static int no_protocol(struct err *e)
 static void relay_websocket(struct http_ctx *c, const char *what,
                             int (*query)(struct http_ctx *, struct buf *, struct err *))
 {
-    const struct http_request *q = http_request(c->x);
+    const struct http_request *q = http_request(c->tie.x);
     _cleanup_err_ struct err e = ERR_INIT;
     struct str url;
     const struct channel_protocol *protocol =
@@ -595,7 +590,7 @@ static void relay_websocket(struct http_ctx *c, const char *what,
 
 static void begin_log(struct http_ctx *c)
 {
-    const struct http_request *q = http_request(c->x);
+    const struct http_request *q = http_request(c->tie.x);
     _cleanup_err_ struct err e = ERR_INIT;
     struct str url;
     const struct channel_protocol *protocol = NULL;
@@ -640,7 +635,7 @@ static int node_port_url(struct http_ctx *c, struct str *ret, struct err *e)
 static void begin_node(struct http_ctx *c)
 {
     _cleanup_err_ struct err e = ERR_INIT;
-    const struct http_request *q = http_request(c->x);
+    const struct http_request *q = http_request(c->tie.x);
     struct str base;
     if (!str_eqc(q->method, "GET"))
         err_set(&e, ERR_NOT_IMPLEMENTED, "nodes/proxy is served for GET only");
@@ -681,7 +676,7 @@ bool proxy_serves(const struct route *r)
 int proxy_authorise(struct http_ctx *c, struct err *e)
 {
     const struct route *r = &c->route;
-    struct str method = http_request(c->x)->method;
+    struct str method = http_request(c->tie.x)->method;
     struct authz_attributes at = {
         .who = &c->call.identity,
         .verb = str_eqc(method, "POST")                             ? STR("create")

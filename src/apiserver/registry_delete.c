@@ -138,7 +138,7 @@ int op_victims(struct op *op, struct err *e)
     op->victim_list = arena_array(op->a, struct object *, an->nitems ? an->nitems : 1);
     for (size_t i = 0; i < an->nitems; i++)
         op->victim_list[i] = object_ref(an->items[i]);
-    op->retry_at = op->at + 1;
+    op->retry_at = op->at;
     return OP_NEXT;
 }
 

@@ -11,6 +11,7 @@ struct expiry;
 struct refusals;
 struct places;
 struct documents;
+struct workers;
 
 struct apiserver {
     struct apiserver_options opt;
@@ -31,6 +32,7 @@ struct apiserver {
     atomic_bool store_failed;    // it takes no more writes: /readyz and /healthz say so
     struct places *places;       // http_places.h
     struct documents *documents; // http_documents.h
+    struct workers *workers;     // for what is too long for an event loop
     atomic_uint active_watches;
     struct metric_table metrics; // metrics.h
 };
@@ -44,6 +46,7 @@ struct op;
 struct step {
     const char *name;
     int (*run)(struct op *op, struct err *e);
+    bool lengthy; // it and what follows cost by the bytes of the body and of what is there
 };
 
 struct strategy;

@@ -61,6 +61,8 @@ void http_tie_closed(void *ctx, struct http_exchange *x)
     (void)ctx;
     if (!t)
         return;
+    if (t->closing)
+        t->closing(t);
     http_set_data(x, NULL);
     t->x = NULL;
     if (!t->away)

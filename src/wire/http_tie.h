@@ -16,6 +16,7 @@
 struct http_tie {
     struct http_exchange *x; // NULL: the client is gone, or the tie was cut
     struct loop *loop;
+    void (*closing)(struct http_tie *t); // NULL, or: the exchange ends, x can still be asked
     void (*gone)(struct http_tie *t);
     void (*back)(struct http_tie *t);
     struct loop_task task; // private

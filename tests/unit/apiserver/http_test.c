@@ -4,6 +4,7 @@
 #include "harness.h"
 #include "wire/http_client.h"
 #include <arpa/inet.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -654,14 +655,78 @@ static void test_documents(void **state)
     assert_int_equal(w->answer.status, 304);
 }
 
+// What costs much is done off the loop, to the same end.
+static void test_long_work(void **state)
+{
+    struct web *w = *state;
+    struct buf b = BUF_INIT;
+    buf_puts(&b, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"big\"},"
+                 "\"data\":{");
+    for (int i = 0; i < 5000; i++)
+        buf_printf(&b, "%s\"key-%d\":\"some text to make it long enough\"", i ? "," : "", i);
+    buf_puts(&b, "}}");
+    assert_true(b.n > API_LENGTHY);
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/json", NULL, buf_view(&b)), 201);
+    assert_int_equal(fetch(w, "POST", CONFIGMAPS, "application/json", NULL, buf_view(&b)), 409);
+    // A small patch of a large object.
+    struct str patch = quotes(w, "{'metadata':{'labels':{'a':'b'}}}");
+    assert_int_equal(
+        fetch(w, "PATCH", CONFIGMAPS "/big", "application/merge-patch+json", NULL, patch), 200);
+    assert_string_equal(at(w, body_of(w), "metadata.labels.a"), "b");
+    assert_string_equal(at(w, body_of(w), "data.key-4999"), "some text to make it long enough");
+    // What is wrong with it is said all the same.
+    b.p[b.n - 1] = ' ';
+    assert_int_equal(fetch(w, "PUT", CONFIGMAPS "/big", "application/json", NULL, buf_view(&b)),
+                     400);
+    b.p[b.n - 1] = '}';
+    // The client hangs up while a worker has the call: the call comes to its end.
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)http_server_port(w->http))};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (int i = 0; i < 10; i++) {
+        char *name = (char *)memmem(b.p, b.n, "big\"", 4);
+        memcpy(name, (char[]){'b', 'i', (char)('0' + i)}, 3);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
+        struct str head = arena_printf(&w->a,
+                                       "POST " CONFIGMAPS " HTTP/1.1\r\nHost: h\r\nContent-Type: "
+                                       "application/json\r\nContent-Length: %zu\r\n\r\n",
+                                       b.n);
+        assert_int_equal(send(fd, head.p, head.n, 0), head.n);
+        for (size_t at = 0; at < b.n;) {
+            ssize_t n = send(fd, b.p + at, b.n - at, 0);
+            assert_true(n > 0);
+            at += (size_t)n;
+        }
+        shutdown(fd, SHUT_RDWR);
+        close(fd);
+        memcpy(name, "big", 3);
+    }
+    for (int i = 0; i < 10; i++) {
+        char path[128];
+        snprintf(path, sizeof path, CONFIGMAPS "/bi%d", i);
+        for (int tries = 0; GET(w, path) != 200; tries++) {
+            assert_in_range(tries, 0, 2000);
+            poll(NULL, 0, 5);
+        }
+    }
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_pages),      T(test_objects),
-        T(test_formats),    T(test_tables),
-        T(test_bodies),     T(test_watch),
-        T(test_large_list), T(test_judged_from_the_head),
-        T(test_documents),  T(test_attack_permissions),
+        T(test_pages),
+        T(test_objects),
+        T(test_formats),
+        T(test_tables),
+        T(test_bodies),
+        T(test_watch),
+        T(test_large_list),
+        T(test_judged_from_the_head),
+        T(test_documents),
+        T(test_long_work),
+        T(test_attack_permissions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
