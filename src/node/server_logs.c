@@ -320,6 +320,7 @@ static void start_stream(struct lookup *l)
     t->x = x;
     http_set_data(x, &t->task);
     struct http_header h = {STR("content-type"), STR("text/plain")};
+    http_be_patient(x); // who reads it may be a person
     http_start(x, 200, &h, 1);
     pump(t);
     if (check && t->x) // it may have ended between the lookup and now
