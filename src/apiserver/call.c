@@ -238,7 +238,7 @@ int op_committed(struct op *op, struct err *e)
         return api_conflict(e, op->kind, op->name, NULL);
     case STORE_FULL:
         return err_set(e, ERR_STORAGE,
-                       "the disk of the store is full, nothing was written: delete objects "
+                       "the store's disk is full, nothing was written: delete objects "
                        "(deletes pass) or make room on the disk; writes go on by themselves then");
     default:
         atomic_store_explicit(&op->server->store_failed, true, memory_order_relaxed);
