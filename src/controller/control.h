@@ -2,6 +2,7 @@
 // finalizer.h, expectations.h): their surroundings, the shape of a controller, and what they ask of
 // pods. Private to the room.
 #pragma once
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/thread.h"
@@ -31,8 +32,9 @@ struct controller_row {
     void (*run)(void *self);
     void (*free)(void *self);
 };
-extern const struct controller_row deployment_controller, replicaset_controller,
-    controller_replication, endpoints_mirror_controller, endpoints_controller, namespace_controller,
+extern const struct controller_row deployment_controller, statefulset_controller,
+    daemonset_controller, replicaset_controller, controller_replication,
+    endpoints_mirror_controller, endpoints_controller, namespace_controller,
     serviceaccount_controller, root_ca_controller, token_secret_controller, garbage_controller,
     node_lifecycle_controller, taint_eviction_controller, node_cidr_controller, pod_gc_controller,
     disruption_controller, volume_protection_controller;

@@ -11,7 +11,7 @@
 //    does not cost hundreds of calls. At most BURST pods are created or deleted in one reconcile.
 //
 // Which pods go first when there are too many is upstream's order, see pod_rank_cmp.
-#include "controller/pod_facts.h"
+#include "controller/pod_claims.h"
 
 enum { BURST = 500 };
 
@@ -255,52 +255,20 @@ static int write_status(struct replicasets *c, struct arena *a, struct value *se
 // (adopted; they count once the cache shows them as ours).
 static int claim_pods(struct replicasets *c, struct arena *a, struct str key,
                       const struct value *set, const struct selector *selector,
-                      struct pod_list *owned, struct pod_facts ***ret_active, size_t *ret_n,
+                      struct pod_claims *claims, struct pod_facts ***ret_active, size_t *ret_n,
                       struct err *e)
 {
-    const struct kind *sets = c->kind, *pods = KIND("", "pods");
-    _cleanup_pods_ struct pod_list orphans = {0};
+    int rc = pod_claims_take(c->control, a, c->kind, set, selector, NULL, claims, e);
+    struct pod_facts **active = arena_array(a, struct pod_facts *, claims->n + 1);
     size_t n = 0;
-    int rc = 0;
-    pod_cache_by_controller(c->control->pods, a, meta_uid(set), owned);
-    struct pod_facts **active = arena_array(a, struct pod_facts *, owned->n + 1);
-    for (size_t i = 0; i < owned->n; i++) {
-        struct pod_facts *p = owned->items[i];
-        if (selector_matches(selector, p->labels)) {
-            if (facts_active(p))
-                active[n++] = p;
-        } else if (!meta_deleting(set)) {
-            rc = owner_release(c->control->client, a, pods, object_tree(a, p->object),
-                               meta_uid(set), e);
-            if (rc < 0)
-                return rc;
-        }
+    for (size_t i = 0; i < claims->n; i++) {
+        if (facts_active(claims->items[i]))
+            active[n++] = claims->items[i];
     }
-    if (!meta_deleting(set))
-        pod_cache_orphans(c->control->pods, a, value_str_at(set, "metadata.namespace"), &orphans);
-    bool checked = false;
-    for (size_t i = 0; i < orphans.n; i++) {
-        struct pod_facts *p = orphans.items[i];
-        if (!facts_active(p) || !selector_matches(selector, p->labels))
-            continue;
-        if (!checked && (rc = owner_may_adopt(c->control->client, a, sets, set, e)) < 0)
-            return rc;
-        checked = true;
-        _cleanup_object_ struct object *adopted = NULL;
-        _cleanup_err_ struct err why = ERR_INIT;
-        rc = owner_adopt(c->control->client, a, pods, sets, set, object_tree(a, p->object),
-                         &adopted, &why);
-        if (rc == 0) {
-            expectations_expect(&c->expectations, key, adopted->revision);
-        } else if (!err_is(&why, ERR_NOT_FOUND) && !err_is(&why, ERR_CONFLICT) &&
-                   !err_is(&why, ERR_INVALID)) {
-            err_move(e, &why);
-            return rc;
-        }
-    }
+    expectations_expect(&c->expectations, key, claims->adopted);
     *ret_active = active;
     *ret_n = n;
-    return 0;
+    return rc;
 }
 
 static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str key,
@@ -320,10 +288,10 @@ static enum reconcile_result reconcile(void *ctx, struct arena *a, struct str ke
     if (selector_of(c, a, set, &selector, e) < 0)
         return RECONCILE_RETRY;
 
-    _cleanup_pods_ struct pod_list owned = {0};
+    _cleanup_pod_claims_ struct pod_claims claims = {0};
     struct pod_facts **active = NULL;
     size_t n = 0;
-    if (claim_pods(c, a, key, set, selector, &owned, &active, &n, e) < 0)
+    if (claim_pods(c, a, key, set, selector, &claims, &active, &n, e) < 0)
         return RECONCILE_RETRY;
     if (!expectations_met(&c->expectations, key, applied))
         return RECONCILE_DONE; // adopted some: they come as events
