@@ -37,12 +37,16 @@ bool condition_set(struct env *env, struct arena *a, struct value *conditions,
 {
     struct value *was = condition_find(conditions, c->type), *now = value_object(a);
     struct str since = value_str_at(was, "lastTransitionTime");
+    value_each_field (was, f) // fields of the kind's own stay
+        value_set(a, now, f->key, f->value);
     bool same_status = was && str_eqc(value_str_at(was, "status"), c->status);
     value_put(a, now, "type", str_of(c->type));
     value_put(a, now, "status", str_of(c->status));
     if (c->observed_generation)
         value_put_int(a, now, "observedGeneration", c->observed_generation);
     value_put(a, now, "lastTransitionTime", same_status && since.n ? since : meta_now(env, a));
+    value_delc(now, "reason");
+    value_delc(now, "message");
     if (c->reason)
         value_put(a, now, "reason", str_of(c->reason));
     if (c->message.n)

@@ -32,12 +32,13 @@ struct controller_row {
     void (*run)(void *self);
     void (*free)(void *self);
 };
-extern const struct controller_row deployment_controller, statefulset_controller,
-    daemonset_controller, replicaset_controller, controller_replication,
-    endpoints_mirror_controller, endpoints_controller, namespace_controller,
-    serviceaccount_controller, root_ca_controller, token_secret_controller, garbage_controller,
-    node_lifecycle_controller, taint_eviction_controller, node_cidr_controller, pod_gc_controller,
-    disruption_controller, volume_protection_controller;
+extern const struct controller_row deployment_controller, job_controller, cronjob_controller,
+    ttl_after_finished_controller, statefulset_controller, daemonset_controller,
+    replicaset_controller, controller_replication, endpoints_mirror_controller,
+    endpoints_controller, namespace_controller, serviceaccount_controller, root_ca_controller,
+    token_secret_controller, garbage_controller, node_lifecycle_controller,
+    taint_eviction_controller, node_cidr_controller, pod_gc_controller, disruption_controller,
+    volume_protection_controller;
 
 // Pods.
 bool pod_ready(const struct value *pod);

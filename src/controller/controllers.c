@@ -5,12 +5,27 @@
 #include "controller/pod_facts.h"
 
 static const struct controller_row *const rows[] = {
-    &deployment_controller,       &replicaset_controller,     &controller_replication,
-    &statefulset_controller,      &daemonset_controller,      &endpoints_controller,
-    &endpoints_mirror_controller, &namespace_controller,      &serviceaccount_controller,
-    &root_ca_controller,          &token_secret_controller,   &garbage_controller,
-    &node_lifecycle_controller,   &taint_eviction_controller, &node_cidr_controller,
-    &disruption_controller,       &pod_gc_controller,         &volume_protection_controller,
+    &deployment_controller,
+    &replicaset_controller,
+    &controller_replication,
+    &statefulset_controller,
+    &daemonset_controller,
+    &endpoints_controller,
+    &endpoints_mirror_controller,
+    &namespace_controller,
+    &serviceaccount_controller,
+    &root_ca_controller,
+    &token_secret_controller,
+    &garbage_controller,
+    &node_lifecycle_controller,
+    &taint_eviction_controller,
+    &node_cidr_controller,
+    &disruption_controller,
+    &pod_gc_controller,
+    &volume_protection_controller,
+    &job_controller,
+    &cronjob_controller,
+    &ttl_after_finished_controller,
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -21,8 +21,9 @@ static void test_transition_time_follows_the_status(void **state)
 {
     (void)state;
     struct env *env = env_sim_new(1, 1767225600 * NS_PER_S);
-    struct value *old = tree("[{type: Ready, status: 'False', reason: 'No', lastTransitionTime: "
-                             "'2020-01-01T00:00:00Z'}, {type: Other, status: 'True'}]");
+    struct value *old =
+        tree("[{type: Ready, status: 'False', reason: 'No', lastProbeTime: x, lastTransitionTime: "
+             "'2020-01-01T00:00:00Z'}, {type: Other, status: 'True'}]");
     struct value *list = condition_list(&arena, old);
     struct condition c = {.type = "Ready", .status = "False", .reason = "No"};
     assert_false(condition_set(env, &arena, list, &c));
@@ -31,6 +32,7 @@ static void test_transition_time_follows_the_status(void **state)
     struct value *ready = condition_find(list, "Ready");
     assert_true(str_eqc(value_str_at(ready, "lastTransitionTime"), "2020-01-01T00:00:00Z"));
     assert_true(str_eqc(value_str_at(ready, "message"), "why"));
+    assert_true(str_eqc(value_str_at(ready, "lastProbeTime"), "x")); // the kind's own field
     c.status = "True";
     assert_true(condition_set(env, &arena, list, &c));
     ready = condition_find(list, "Ready");
