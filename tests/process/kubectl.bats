@@ -165,7 +165,7 @@ generators() {
     K create namespace "$ns"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -subj /CN=x -days 3 2>/dev/null
     K -n "$ns" create job once --image=x -- true
-    K -n "$ns" create cronjob often --image=x --schedule='*/5 * * * *' -- true
+    K -n "$ns" create cronjob often --image=x --schedule='0 0 29 2 *' -- true
     K -n "$ns" create job now --from=cronjob/often
     K -n "$ns" create secret tls cert --cert="$DIR/cert.pem" --key="$DIR/key.pem"
     K -n "$ns" create secret docker-registry pull --docker-username=u --docker-password=p --docker-server=r.example
@@ -190,7 +190,7 @@ generators() {
     contains "$out" '^front +LoadBalancer +10\.[0-9.]+ +<pending> +80:3[0-9]{4}/TCP '
     contains "$out" '^away +ExternalName +<none> +example.com +<none> '
     contains "$(K -n "$ns" get jobs)" '^once +Running +0/1 '
-    contains "$(K -n "$ns" get cronjobs -o wide)" '^often +\*/5 \* \* \* \* +<none> +(F|f)alse +0 +<none> +[0-9]+s +often +x +<none>'
+    contains "$(K -n "$ns" get cronjobs -o wide)" '^often +0 0 29 2 \* +<none> +(F|f)alse +0 +<none> +[0-9]+s +often +x +<none>'
     out=$(K -n "$ns" get secrets)
     contains "$out" '^cert +kubernetes.io/tls +2 '
     contains "$out" '^pull +kubernetes.io/dockerconfigjson +1 '
