@@ -16,6 +16,6 @@ int room_check(int fd, uint64_t more, struct err *e)
     if (free_bytes >= kept && free_bytes - kept >= more)
         return 0;
     return err_set(e, ERR_UNAVAILABLE,
-                   "no space left for it: the disk has %llu MB free, of which %llu MB are kept",
+                   "no space left on device: %llu MB are free, of which %llu MB are kept",
                    (unsigned long long)(free_bytes >> 20), (unsigned long long)(kept >> 20));
 }
