@@ -220,17 +220,34 @@ static void csr_times(struct op *op)
     }
 }
 
-// Approval and denial are given by /approval alone: /status takes the others.
+static bool csr_decision(const struct value *condition)
+{
+    struct str type = value_str_at(condition, "type");
+    return str_eqc(type, "Approved") || str_eqc(type, "Denied");
+}
+
+static struct value *csr_condition(const struct value *list, struct str type)
+{
+    value_each_item (list, c)
+        if (str_eq(value_str_at(c, "type"), type))
+            return c;
+    return NULL;
+}
+
+// Approval and denial are given by /approval alone: /status takes the others. A decision that is
+// sent along stays where it stands, as it is; one that is left out comes last.
 static void csr_keep_decision(struct op *op)
 {
+    const struct value *old = value_at(op->old, "status.conditions"),
+                       *new = value_at(op->new, "status.conditions");
     struct value *list = value_array(op->a);
-    value_each_item (value_at(op->new, "status.conditions"), c)
-        if (!str_eqc(value_str_at(c, "type"), "Approved") &&
-            !str_eqc(value_str_at(c, "type"), "Denied"))
-            value_push(op->a, list, c);
-    value_each_item (value_at(op->old, "status.conditions"), c)
-        if (str_eqc(value_str_at(c, "type"), "Approved") ||
-            str_eqc(value_str_at(c, "type"), "Denied"))
+    value_each_item (new, c) {
+        struct value *kept = csr_decision(c) ? csr_condition(old, value_str_at(c, "type")) : c;
+        if (kept)
+            value_push(op->a, list, kept);
+    }
+    value_each_item (old, c)
+        if (csr_decision(c) && !csr_condition(new, value_str_at(c, "type")))
             value_push(op->a, list, c);
     if (list->n)
         value_set_at(op->a, op->new, "status.conditions", list);

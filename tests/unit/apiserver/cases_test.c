@@ -90,6 +90,15 @@ static void conformance_first_run_approval(void **state)
     assert_int_equal(value_len(value_at(v, "status.conditions")), 2);
     assert_string_equal(text_at(f, value_item(value_at(v, "status.conditions"), 1), "type"),
                         "Approved");
+    // One that is sent along keeps its place, and is what it was; none is added.
+    v = merged(f, "certificatesigningrequests", NULL, "c", "status",
+               "{'status':{'conditions':[{'type':'Approved','status':'True','reason':'other'},"
+               "{'type':'Denied','status':'True','reason':'r'},"
+               "{'type':'X','status':'True','reason':'r'}]}}");
+    const struct value *conditions = value_at(v, "status.conditions");
+    assert_int_equal(value_len(conditions), 2);
+    assert_string_equal(text_at(f, value_item(conditions, 0), "reason"), "r");
+    assert_string_equal(text_at(f, value_item(conditions, 1), "type"), "X");
 }
 
 static void conformance_first_run_event_source(void **state)
