@@ -1,5 +1,5 @@
 // A tree of files in one text: sections "-- path --", each followed by its content. "-- expected
-// --" and "-- error --" are no files but what is expected. Below /work, through a kustomize_files.
+// --" and "-- error --" are no files but what is expected. Below /tree, through a kustomize_files.
 #pragma once
 #include "kustomize/kustomize.h"
 
@@ -30,7 +30,7 @@ static inline void tree_parse(struct arena *a, struct str text, struct tree *t)
             else if (t->n == TREE_MAX)
                 return;
             else {
-                t->sections[t->n].path = arena_printf(a, "/work/%.*s", STR_ARG(name));
+                t->sections[t->n].path = arena_printf(a, "/tree/%.*s", STR_ARG(name));
                 content = &t->sections[t->n++].text;
             }
             *content = str_n(line.p + line.n, 0);

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct kustomize_files files = {t, tree_kind, tree_read, tree_real};
     struct kustomize_options options = {.files = &files};
     struct value *objects;
-    if (kustomize_build(&a, &options, STR("/work"), &objects, &e) == 0)
+    if (kustomize_build(&a, &options, STR("/tree"), &objects, &e) == 0)
         kustomize_print(&out, objects);
     return 0;
 }

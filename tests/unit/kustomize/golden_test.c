@@ -33,7 +33,7 @@ static bool run_case(const char *name)
     struct kustomize_options options = {.files = &files};
     struct value *objects;
     // "top/" is built where there is one, else the whole.
-    struct str top = tree_kind(t, STR("/work/top")) ? STR("/work/top") : STR("/work");
+    struct str top = tree_kind(t, STR("/tree/top")) ? STR("/tree/top") : STR("/tree");
     int rc = kustomize_build(&a, &options, top, &objects, &e);
     if (t->error.p) {
         struct str want = str_trim(t->error);
