@@ -1,11 +1,14 @@
 // CronJob: makes a Job at each moment of a schedule, and clears away old ones.
 //
 // A reconcile follows the jobs that are there (status.active, lastSuccessfulTime, the history
-// limits), then asks the schedule for the last moment that has passed since lastScheduleTime (or
-// since the CronJob was made). If there is one, it is started, once: the job's name is made from
-// the moment, so that a repeated try finds it there. Of several moments that were missed only the
-// last counts, and only if startingDeadlineSeconds have not passed since. Then it sleeps until the
-// next.
+// limits). Active are those that this controller started: a job that somebody else made in the
+// CronJob's name (`kubectl create job --from=cronjob/x`) belongs to it and counts for the
+// history, but holds up no schedule and is replaced by nobody; a warning says that it was seen.
+// Then it asks the schedule for the last moment that has passed since lastScheduleTime (or
+// since the CronJob was made). If there is one, it is started, once: the job's name is made
+// from the moment, so that a repeated try finds it there. Of several moments that were missed
+// only the last counts, and only if startingDeadlineSeconds have not passed since. Then it
+// sleeps until the next.
 //
 // Schedules are read by text/cron.h; spec.timeZone names the zone, UTC where it is absent.
 #include "controller/control.h"
@@ -20,6 +23,8 @@ struct tick {
     struct object_list jobs; // its own
     struct value *status;    // as it is going to be
     struct value *active;    // status.active
+    struct map was_active;   // UIDs of status.active as it stands
+    struct map there;        // UIDs of jobs
     struct cron *cron;
     const struct zone *zone;
     int64_t now; // s
@@ -57,14 +62,45 @@ static void note(struct tick *t, const char *type, const char *reason, struct st
 
 // Following the jobs.
 
+static void remember_uids(struct tick *t)
+{
+    const struct value *old = value_at(t->p->tree, "status.active");
+    value_each_item (old, ref)
+        map_set(&t->was_active, value_str_at(ref, "uid"), t);
+    for (size_t i = 0; i < t->jobs.n; i++)
+        map_set(&t->there, value_str_at(object_metadata(t->p->a, t->jobs.items[i]), "uid"), t);
+}
+
 static bool in_active(const struct tick *t, struct str uid)
+{
+    return map_has(&t->was_active, uid);
+}
+
+static struct str job_name(struct arena *a, struct str cronjob, int64_t moment)
+{
+    return arena_printf(a, "%.*s-%lld", STR_ARG(cronjob), (long long)(moment / 60));
+}
+
+// Started by this controller: status.active says so, or, where that could not be written in time,
+// the name that was made from the moment in the annotation.
+static bool started_here(const struct tick *t, const struct value *job)
+{
+    int64_t moment;
+    struct str name = value_str_at(job, "metadata.name");
+    return in_active(t, meta_uid(job)) ||
+           (time_parse_rfc3339(meta_annotation(job, SCHEDULED), &moment) &&
+            str_eq(name, job_name(t->p->a, t->p->name, moment / NS_PER_S)));
+}
+
+static void follow_missing(struct tick *t)
 {
     const struct value *old = value_at(t->p->tree, "status.active");
     value_each_item (old, ref) {
-        if (str_eq(value_str_at(ref, "uid"), uid))
-            return true;
+        if (!map_has(&t->there, value_str_at(ref, "uid")))
+            note(t, "Normal", "MissingJob",
+                 arena_printf(t->p->a, "Active job went missing: %.*s",
+                              STR_ARG(value_str_at(ref, "name"))));
     }
-    return false;
 }
 
 static void follow_jobs(struct tick *t)
@@ -76,8 +112,12 @@ static void follow_jobs(struct tick *t)
         const char *how = how_finished(job);
         struct str name = value_str_at(job, "metadata.name");
         int64_t completed = meta_time(job, "status.completionTime");
-        if (!how)
+        if (!how && started_here(t, job))
             value_push(a, t->active, reference_to(a, t->jobs.items[i]));
+        else if (!how)
+            note(t, "Warning", "UnexpectedJob",
+                 arena_printf(a, "Saw a job that the controller did not create or forgot: %.*s",
+                              STR_ARG(name)));
         else if (in_active(t, meta_uid(job)))
             note(t, "Normal", "SawCompletedJob",
                  arena_printf(a, "Saw completed job: %.*s, condition: %s", STR_ARG(name), how));
@@ -172,7 +212,7 @@ static struct value *new_job(struct tick *t, struct str name, int64_t moment)
 static int start_job(struct tick *t, int64_t moment, struct err *e)
 {
     struct arena *a = t->p->a;
-    struct str name = arena_printf(a, "%.*s-%lld", STR_ARG(t->p->name), (long long)(moment / 60));
+    struct str name = job_name(a, t->p->name, moment);
     _cleanup_object_ struct object *made = NULL;
     _cleanup_err_ struct err why = ERR_INIT;
     int rc =
@@ -278,7 +318,7 @@ static int run_schedule(struct tick *t, struct err *e)
     if (str_eqc(policy, "Replace")) {
         for (size_t i = 0; i < t->jobs.n && rc == 0; i++) {
             const struct value *job = object_tree(t->p->a, t->jobs.items[i]);
-            if (!how_finished(job))
+            if (!how_finished(job) && started_here(t, job))
                 rc = delete_job(t, job, e);
         }
         t->active = value_array(t->p->a);
@@ -313,6 +353,8 @@ static enum reconcile_result reconcile(struct reconcile *p, struct err *e)
             value_setc(p->a, t.status, kept[i], v);
     }
     informer_by_index(p->r->owned[OWNED_JOBS], "controller-uid", meta_uid(p->tree), &t.jobs);
+    remember_uids(&t);
+    follow_missing(&t);
     follow_jobs(&t);
     _cleanup_err_ struct err failure = ERR_INIT;
     int rc = clear_history(&t, "Complete",
@@ -324,6 +366,8 @@ static enum reconcile_result reconcile(struct reconcile *p, struct err *e)
         rc = run_schedule(&t, &failure);
     enum reconcile_result result = reconcile_status(p, finish_status(&t), e);
     object_list_done(&t.jobs);
+    map_done(&t.was_active);
+    map_done(&t.there);
     if (rc < 0 && result != RECONCILE_RETRY) {
         err_move(e, &failure);
         return RECONCILE_RETRY;

@@ -129,6 +129,64 @@ static void test_suspended_and_missed(void **state)
     assert_int_equal(value_len(jobs(s)), 1);
 }
 
+// What `kubectl create job --from=cronjob/c` makes.
+static void create_by_hand(struct sim *s, const char *name)
+{
+    char yaml[1024];
+    struct value *c = sim_get(s, "batch", "cronjobs", "default", "c");
+    snprintf(yaml, sizeof yaml,
+             "kind: Job\napiVersion: batch/v1\nmetadata: {name: %s, annotations: "
+             "{cronjob.kubernetes.io/instantiate: manual}, ownerReferences: [{apiVersion: "
+             "batch/v1, kind: CronJob, name: c, controller: true, uid: %.*s}]}\nspec: {template: "
+             "{spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}\n",
+             name, STR_ARG(value_str_at(c, "metadata.uid")));
+    sim_create(s, yaml);
+}
+
+static void test_a_job_by_hand_is_not_active(void **state)
+{
+    struct sim *s = *state;
+    cron(s, "*/2 * * * *", ", concurrencyPolicy: Forbid");
+    create_by_hand(s, "now");
+    sim_run(s, 5);
+    struct value *c = sim_get(s, "batch", "cronjobs", "default", "c");
+    assert_int_equal(value_len(value_at(c, "status.active")), 0);
+    assert_true(str_eqc(sim_event(s, "default", "c", "UnexpectedJob"),
+                        "Saw a job that the controller did not create or forgot: now"));
+    // It keeps nothing from starting, and nothing replaces it.
+    sim_patch(s, "batch", "cronjobs", "default", "c", "spec: {concurrencyPolicy: Replace}");
+    sim_run(s, 120);
+    assert_int_equal(value_len(jobs(s)), 2);
+    c = sim_get(s, "batch", "cronjobs", "default", "c");
+    assert_int_equal(value_len(value_at(c, "status.active")), 1);
+    assert_true(str_starts(value_str_at(value_item(value_at(c, "status.active"), 0), "name"),
+                           STR("c-294537")));
+    // Its end counts, and it belongs to the history.
+    sim_patch(s, "batch", "cronjobs", "default", "c", "spec: {suspend: true}");
+    finish(s);
+    c = sim_get(s, "batch", "cronjobs", "default", "c");
+    assert_int_equal(value_len(value_at(c, "status.active")), 0);
+    sim_patch(s, "batch", "cronjobs", "default", "c", "spec: {successfulJobsHistoryLimit: 1}");
+    sim_run(s, 2);
+    assert_int_equal(value_len(jobs(s)), 1);
+}
+
+static void test_an_active_job_that_is_taken_away(void **state)
+{
+    struct sim *s = *state;
+    char text[128];
+    cron(s, "*/10 * * * *", "");
+    sim_run(s, 605);
+    struct str name = value_str_at(value_item(jobs(s), 0), "metadata.name");
+    snprintf(text, sizeof text, "%.*s", STR_ARG(name));
+    sim_delete(s, "batch", "jobs", "default", text, PROPAGATION_BACKGROUND);
+    sim_run(s, 5);
+    struct value *c = sim_get(s, "batch", "cronjobs", "default", "c");
+    assert_int_equal(value_len(value_at(c, "status.active")), 0);
+    assert_true(str_starts(sim_event(s, "default", "c", "MissingJob"),
+                           STR("Active job went missing: c-294537")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +195,8 @@ int main(void)
         SIM(test_concurrency),
         SIM(test_another_zone),
         SIM(test_suspended_and_missed),
+        SIM(test_a_job_by_hand_is_not_active),
+        SIM(test_an_active_job_that_is_taken_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
