@@ -353,8 +353,8 @@ static void read_top(struct reader *r, char **w, int n)
                       w[i]);
         }
         r->doc = &r->name->doc;
-    } else if (!strcmp(w[0], "any")) {
-        r->name = add_name(r->at, r->package, NAME_ANY, w[1]);
+    } else if (!strcmp(w[0], "any") || !strcmp(w[0], "union")) {
+        r->name = add_name(r->at, r->package, w[0][0] == 'a' ? NAME_ANY : NAME_UNION, w[1]);
         r->doc = &r->name->doc;
     } else if (!strcmp(w[0], "enum")) {
         r->name = add_name(r->at, r->package, NAME_ENUM, w[1]);
@@ -364,7 +364,7 @@ static void read_top(struct reader *r, char **w, int n)
         for (; i < n; i++)
             append(&r->name->values, &r->name->nvalues, w[i]);
     } else {
-        fault(r->at, "\"%s\": expected package, kind, type, part, any or enum", w[0]);
+        fault(r->at, "\"%s\": expected package, kind, type, part, any, union or enum", w[0]);
     }
 }
 
@@ -501,7 +501,9 @@ static void resolve_field(struct name *owner, struct row *r, struct field *f)
         f->kind = "FIELD_STRING";
         f->values = n;
     } else {
-        f->kind = n->kind == NAME_ANY ? "FIELD_ANY" : "FIELD_MESSAGE";
+        f->kind = n->kind == NAME_ANY     ? "FIELD_ANY"
+                  : n->kind == NAME_UNION ? "FIELD_UNION"
+                                          : "FIELD_MESSAGE";
         f->type = n;
     }
 }

@@ -19,7 +19,7 @@ struct package {
     struct place at;
 };
 
-enum name_kind { NAME_TYPE, NAME_PART, NAME_ANY, NAME_ENUM };
+enum name_kind { NAME_TYPE, NAME_PART, NAME_ANY, NAME_UNION, NAME_ENUM };
 
 struct attribute {
     char *name, *value; // value NULL: bare word

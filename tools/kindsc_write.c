@@ -292,7 +292,8 @@ static void write_types(void)
     int n = 0;
     qsort(names, (size_t)nnames, sizeof *names, by_full_name);
     for (int i = 0; i < nnames; i++)
-        if (names[i]->kind == NAME_TYPE || names[i]->kind == NAME_ANY)
+        if (names[i]->kind == NAME_TYPE || names[i]->kind == NAME_ANY ||
+            names[i]->kind == NAME_UNION)
             names[i]->index = n++;
     fprintf(out, "static const struct type types[%d];\n", n);
     for (int i = 0; i < nnames; i++)
@@ -314,7 +315,7 @@ static void write_types(void)
             fputs(", .doc = ", out);
             quote(t->doc);
         }
-        if (t->kind == NAME_ANY)
+        if (t->kind == NAME_ANY || t->kind == NAME_UNION)
             fputs(", .preserve_unknown = true", out);
         fputs("},\n", out);
     }

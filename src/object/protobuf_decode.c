@@ -48,6 +48,8 @@ static int text(struct decoder *d, const struct field *f, struct str s, struct v
 }
 
 static int decode_type(struct decoder *d, const struct type *t, struct str raw, struct value **ret);
+static int decode_union(struct decoder *d, const struct type *t, struct str raw,
+                        struct value **ret);
 
 // The first three fields of the small messages: numbers by position, and the text of whichever is
 // bytes.
@@ -188,6 +190,8 @@ static int decode_value(struct decoder *d, const struct field *f, const struct w
         return decode_any(d, f, m.s[1], ret);
     case FIELD_MESSAGE:
         return decode_type(d, f->type, w->bytes, ret);
+    case FIELD_UNION:
+        return decode_union(d, f->type, w->bytes, ret);
     }
     return malformed(d, "unknown kind of field");
 }
@@ -212,6 +216,7 @@ static struct value *zero(struct decoder *d, const struct field *f)
     case FIELD_TIME:
     case FIELD_MICRO_TIME:
     case FIELD_ANY:
+    case FIELD_UNION:
         return value_null(d->a);
     default:
         return value_str(d->a, STR(""));
@@ -384,6 +389,23 @@ static void finish_map(struct value *map)
             map->members[n++] = pairs[i].m;
     map->n = n;
     free(pairs);
+}
+
+// The alternative that was sent: an object where there is one (a schema comes with "allowed").
+static int decode_union(struct decoder *d, const struct type *t, struct str raw, struct value **ret)
+{
+    if (++d->depth > JSON_DEPTH)
+        return err_set(d->e, ERR_BAD_REQUEST, "exceeded max depth");
+    struct value **slots = mem_zalloc((t->nfields + 1) * sizeof *slots);
+    uint8_t path[sizeof t->fields->pb] = {0};
+    int r = decode_level(d, t, path, 0, raw, slots);
+    *ret = NULL;
+    for (uint32_t i = 0; r == 0 && i < t->nfields; i++)
+        if (slots[i] && (!*ret || slots[i]->kind == VALUE_OBJECT))
+            *ret = slots[i];
+    free(slots);
+    d->depth--;
+    return r;
 }
 
 static int decode_type(struct decoder *d, const struct type *t, struct str raw, struct value **ret)

@@ -130,6 +130,31 @@ static int put_string_list(struct encoder *x, const struct field *f, unsigned nu
     return 0;
 }
 
+static int put_field(struct encoder *x, const struct field *f, unsigned number,
+                     const struct value *v);
+
+// The message of a union holds the alternative that is there; where that is no boolean, a boolean
+// beside it says that it counts.
+static int put_union(struct encoder *x, const struct field *f, unsigned number,
+                     const struct value *v)
+{
+    const struct field *alternative = type_alternative(f->type, v->kind);
+    if (!alternative)
+        return wrong(x, f, "of a type that it cannot have");
+    size_t at = wire_open(x->b, number);
+    int r = 0;
+    for (uint32_t i = 0; i < f->type->nfields && r == 0; i++) {
+        const struct field *part = &f->type->fields[i];
+        const struct value yes = {.kind = VALUE_BOOL, .b = true};
+        if (part == alternative)
+            r = put_field(x, part, part->pb[0], v);
+        else if (part->kind == FIELD_BOOL)
+            r = put_field(x, part, part->pb[0], &yes);
+    }
+    wire_close(x->b, at);
+    return r;
+}
+
 // One value, item or map value; NULL is the Go zero of a field that is no pointer.
 static int put(struct encoder *x, const struct field *f, unsigned number, const struct value *v)
 {
@@ -198,6 +223,8 @@ static int put(struct encoder *x, const struct field *f, unsigned number, const 
         r = encode_type(x, f->type, v);
         wire_close(x->b, at);
         return r;
+    case FIELD_UNION:
+        return v ? put_union(x, f, number, v) : 0;
     }
     return wrong(x, f, "unknown kind of field");
 }

@@ -1,5 +1,6 @@
 // Lookup in type tables.
 #include "object/type.h"
+#include "object/value.h"
 
 const struct field *type_field(const struct type *t, struct str name)
 {
@@ -21,5 +22,23 @@ const struct field *type_field(const struct type *t, struct str name)
         else
             high = mid;
     }
+    return NULL;
+}
+
+// The JSON type that values of a field's kind have.
+static uint8_t json_kind_of(const struct field *f)
+{
+    if (f->shape != SHAPE_ONE)
+        return f->shape == SHAPE_LIST ? VALUE_ARRAY : VALUE_OBJECT;
+    return f->kind == FIELD_MESSAGE ? VALUE_OBJECT
+           : f->kind == FIELD_BOOL  ? VALUE_BOOL
+                                    : VALUE_STRING;
+}
+
+const struct field *type_alternative(const struct type *t, uint8_t value_kind)
+{
+    for (uint32_t i = 0; i < t->nfields; i++)
+        if (json_kind_of(&t->fields[i]) == value_kind)
+            return &t->fields[i];
     return NULL;
 }

@@ -22,6 +22,9 @@ enum field_kind {
     FIELD_ANY,     // any JSON: runtime.RawExtension, apiextensions JSON, FieldsV1 (raw bytes in
                    // protobuf field 1 of a message)
     FIELD_MESSAGE, // `type` says which
+    FIELD_UNION,   // of several JSON types: each field of `type` describes one (type_alternative).
+                   // In protobuf a message with those fields. Built in: a schema, or a list of
+                   // them. Custom: what is in a list of lists, a map of lists, …
 };
 enum field_shape { SHAPE_ONE, SHAPE_LIST, SHAPE_MAP }; // SHAPE_MAP: string keys
 
@@ -40,6 +43,11 @@ enum field_flags {
     FIELD_LIST_OF_LIST =
         1 << 11, // strings in a named Go list type, which is a message of its own in
                  // protobuf: the values of a map (ExtraValue), or the list (Verbs)
+    // Run-time (custom resource) types only: a value of another JSON type than declared is left as
+    // it is, for validation to find.
+    FIELD_LOOSE = 1 << 12,
+    FIELD_INNER_NULLABLE =
+        1 << 13, // and the items of the list or the values of the map may be null
 };
 
 struct field {
@@ -50,8 +58,8 @@ struct field {
                      // field 2 (an inlined Go struct); {0}: not in protobuf
     uint32_t flags;
     const struct type
-        *type;            // FIELD_MESSAGE; FIELD_ANY: its name ("runtime.RawExtension"); else NULL
-    struct str merge_key; // x-kubernetes-patch-merge-key
+        *type; // FIELD_MESSAGE, FIELD_UNION; FIELD_ANY: its name ("runtime.RawExtension"); or NULL
+    struct str merge_key;            // x-kubernetes-patch-merge-key
     const struct str *list_keys;     // x-kubernetes-list-map-keys, ends with STR_NULL; or NULL
     const struct field_rules *rules; // defaults and validation (schema/rules.h); or NULL
     const char *doc;                 // description for OpenAPI and explain; or NULL
@@ -71,3 +79,6 @@ struct type {
 
 // By JSON name, or NULL. O(log n).
 const struct field *type_field(const struct type *t, struct str name);
+// Of a FIELD_UNION's type: the field that describes a value of this kind (enum value_kind), or
+// NULL.
+const struct field *type_alternative(const struct type *t, uint8_t value_kind);

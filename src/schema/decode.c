@@ -190,9 +190,29 @@ static int decode_duration(struct decode *d, struct value *v)
 static int decode_object(struct decode *d, const struct type *type, struct value *object,
                          int depth);
 
+static int decode_field(struct decode *d, const struct field *f, struct value *v, int depth);
+
+static int decode_union(struct decode *d, const struct field *f, struct value *v, int depth)
+{
+    const struct field *alternative = type_alternative(f->type, v->kind);
+    if (!alternative)
+        return f->flags & FIELD_LOOSE ? 0 : mismatch(d, v, true);
+    d->owner = f->type;
+    return decode_field(d, alternative, v, depth);
+}
+
+// What declares an object or a list: a value that is neither is left to validation.
+static bool is_compound(const struct field *f)
+{
+    return f->kind == FIELD_MESSAGE || f->kind == FIELD_UNION;
+}
+
 static int decode_one(struct decode *d, const struct field *f, struct value *v, int depth)
 {
     d->field = f;
+    if ((f->flags & FIELD_LOOSE) &&
+        (!is_compound(f) || (f->kind == FIELD_MESSAGE && v->kind != VALUE_OBJECT)))
+        return 0;
     switch ((enum field_kind)f->kind) {
     case FIELD_STRING:
         return v->kind == VALUE_STRING ? 0 : mismatch(d, v, true);
@@ -227,6 +247,8 @@ static int decode_one(struct decode *d, const struct field *f, struct value *v, 
         if (v->kind != VALUE_OBJECT)
             return mismatch(d, v, true);
         return decode_object(d, f->type, v, depth + 1);
+    case FIELD_UNION:
+        return decode_union(d, f, v, depth);
     }
     return 0;
 }
@@ -234,7 +256,7 @@ static int decode_one(struct decode *d, const struct field *f, struct value *v, 
 // What Go makes of a null inside a list or map: the zero value.
 static void decode_null(struct decode *d, const struct field *f, struct value *v)
 {
-    if (f->kind == FIELD_ANY)
+    if (f->kind == FIELD_ANY || f->flags & FIELD_LOOSE)
         return;
     if (f->kind == FIELD_MESSAGE)
         *v = *value_object(d->a);
@@ -247,6 +269,26 @@ static void decode_null(struct decode *d, const struct field *f, struct value *v
         *v = *value_int(d->a, 0);
     else
         *v = *value_str(d->a, STR(""));
+}
+
+// Nulls in a custom map whose values may not be null are as if they were not there.
+static void drop_nulls(const struct field *f, struct value *map)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < map->n; i++)
+        if (map->members[i].value->kind != VALUE_NULL || f->flags & FIELD_INNER_NULLABLE)
+            map->members[kept++] = map->members[i];
+    map->n = kept;
+}
+
+// Whether a member's null is as if it were not there: always in Go's structs; in custom resources
+// where it may not be null, unless a default takes its place.
+static bool is_absent(const struct field *f)
+{
+    if (f->flags & FIELD_LOOSE)
+        return !(f->flags & FIELD_NULLABLE) && !(f->rules && f->rules->preset) &&
+               f->kind != FIELD_ANY;
+    return f->kind != FIELD_ANY;
 }
 
 static int decode_strings(struct decode *d, struct value *list)
@@ -270,7 +312,7 @@ static int decode_field(struct decode *d, const struct field *f, struct value *v
         return decode_one(d, f, v, depth);
     if (f->shape == SHAPE_LIST) {
         if (v->kind != VALUE_ARRAY)
-            return mismatch(d, v, false);
+            return f->flags & FIELD_LOOSE ? 0 : mismatch(d, v, false);
         size_t mark = d->path.n;
         for (uint32_t i = 0; i < v->n && !rc; i++) {
             d->owner = owner;
@@ -284,7 +326,9 @@ static int decode_field(struct decode *d, const struct field *f, struct value *v
         return rc;
     }
     if (v->kind != VALUE_OBJECT)
-        return mismatch(d, v, false);
+        return f->flags & FIELD_LOOSE ? 0 : mismatch(d, v, false);
+    if (f->flags & FIELD_LOOSE)
+        drop_nulls(f, v);
     size_t mark = d->path.n, fields_mark = d->fields.n;
     for (uint32_t i = 0; i < v->n && !rc; i++) {
         struct member *m = &v->members[i];
@@ -317,8 +361,8 @@ static int decode_object(struct decode *d, const struct type *type, struct value
     for (uint32_t i = 0; i < object->n; i++) {
         struct member m = object->members[i];
         const struct field *f = rc ? NULL : type_field(type, m.key);
-        if (!rc && f && m.value->kind == VALUE_NULL && f->kind != FIELD_ANY)
-            continue; // absent
+        if (!rc && f && m.value->kind == VALUE_NULL && is_absent(f))
+            continue;
         if (!rc && (f || d->unknown)) {
             add_name(&d->path, m.key);
             if (f) {

@@ -24,6 +24,8 @@ struct defaulting {
 static bool is_missing(const struct field *f, const struct value *object)
 {
     const struct value *v = value_get(object, f->name);
+    if (f->flags & FIELD_LOOSE) // only what is not there, or is null and may not be
+        return !v || (v->kind == VALUE_NULL && !(f->flags & FIELD_NULLABLE));
     return !v || v->kind == VALUE_NULL ||
            (!(f->flags & FIELD_POINTER) && f->shape == SHAPE_ONE && is_zero(v));
 }
@@ -42,9 +44,42 @@ static void presets(struct arena *a, const struct type *type, struct value *obje
         const struct field *f = &type->fields[i];
         if (!f->rules || !f->rules->preset || !is_missing(f, object))
             continue;
-        struct value *v = arena_alloc(a, sizeof *v); // presets are scalars, {} or []
-        *v = *f->rules->preset;
+        struct value *v;
+        if (f->flags & FIELD_LOOSE) {
+            v = value_clone(a, f->rules->preset);
+        } else {
+            v = arena_alloc(a, sizeof *v); // presets are scalars, {} or []
+            *v = *f->rules->preset;
+        }
         value_set(a, object, f->name, v);
+    }
+}
+
+static void default_object(struct defaulting *d, const struct type *type, struct value *object,
+                           int depth);
+static void default_field(struct defaulting *d, const struct field *f, struct value *v, int depth);
+
+static void default_one(struct defaulting *d, const struct field *f, struct value *v, int depth)
+{
+    if (f->kind == FIELD_MESSAGE) {
+        default_object(d, f->type, v, depth + 1);
+    } else if (f->kind == FIELD_UNION && depth < 256) {
+        const struct field *alternative = type_alternative(f->type, v->kind);
+        if (alternative)
+            default_field(d, alternative, v, depth + 1);
+    }
+}
+
+static void default_field(struct defaulting *d, const struct field *f, struct value *v, int depth)
+{
+    if (f->shape == SHAPE_ONE) {
+        default_one(d, f, v, depth);
+    } else if (f->shape == SHAPE_LIST) {
+        value_each_item (v, item)
+            default_one(d, f, item, depth);
+    } else {
+        value_each_field (v, entry)
+            default_one(d, f, entry->value, depth);
     }
 }
 
@@ -63,17 +98,8 @@ static void default_object(struct defaulting *d, const struct type *type, struct
         if (v->kind != VALUE_OBJECT && v->kind != VALUE_ARRAY)
             continue;
         const struct field *f = type_field(type, object->members[m].key);
-        if (!f || f->kind != FIELD_MESSAGE)
-            continue;
-        if (f->shape == SHAPE_ONE) {
-            default_object(d, f->type, v, depth + 1);
-        } else if (f->shape == SHAPE_LIST) {
-            value_each_item (v, item)
-                default_object(d, f->type, item, depth + 1);
-        } else {
-            value_each_field (v, entry)
-                default_object(d, f->type, entry->value, depth + 1);
-        }
+        if (f && (f->kind == FIELD_MESSAGE || f->kind == FIELD_UNION))
+            default_field(d, f, v, depth);
     }
     d->too_large |= a->total - d->start > ADDED_MAX;
 }

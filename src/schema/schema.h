@@ -2,7 +2,9 @@
 // and, for custom resources, at run time. This header is lookup; rules.h is defaulting and
 // validation, columns.h tables for people, discovery.h and openapi.h the published descriptions.
 //
-// Everything returned here is immutable and lives as long as the process (built-ins).
+// Everything returned here is immutable and lives as long as the process (built-ins). Kinds of
+// custom
+// resources are not among it: whoever serves or calls them has a definition of his own (custom.h).
 #pragma once
 #include "base/err.h"
 #include "object/type.h"
@@ -67,8 +69,9 @@ struct kind {
     size_t ncolumns;
     // The kind under which it is stored (events.k8s.io -> core); itself otherwise.
     const struct kind *storage;
-    uint8_t name_format; // enum rule_format (rules.h) that metadata.name must have
-    uint16_t index;      // dense number of built-in kinds, 0 … kind_count()-1
+    uint8_t name_format;                 // enum rule_format (rules.h) that metadata.name must have
+    uint16_t index;                      // dense number of built-in kinds, 0 … kind_count()-1
+    const struct custom_version *custom; // KIND_CUSTOM: custom.h; else NULL
 };
 
 size_t kind_count(void);

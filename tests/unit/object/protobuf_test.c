@@ -12,6 +12,18 @@ static const struct type inner = {.name = {"t.Inner", 7}, .fields = inner_fields
     {                                                                                              \
         .name = {text, sizeof text - 1}, .kind = k, __VA_ARGS__                                    \
     }
+// A value that is an object or a list of them, and one that is a boolean or an object.
+static const struct field either_fields[] = {
+    F("one", FIELD_MESSAGE, .pb = {1}, .type = &inner, .flags = FIELD_POINTER),
+    F("more", FIELD_MESSAGE, .pb = {2}, .type = &inner, .shape = SHAPE_LIST),
+};
+static const struct type either = {.name = {"t.Either", 8}, .fields = either_fields, .nfields = 2};
+static const struct field allowed_fields[] = {
+    F("allows", FIELD_BOOL, .pb = {1}),
+    F("one", FIELD_MESSAGE, .pb = {2}, .type = &inner, .flags = FIELD_POINTER),
+};
+static const struct type allowed = {
+    .name = {"t.Allowed", 9}, .fields = allowed_fields, .nfields = 2};
 static const struct field fields[] = {
     F("kind", FIELD_STRING),
     F("s", FIELD_STRING, .pb = {1}),
@@ -32,6 +44,8 @@ static const struct field fields[] = {
     F("f", FIELD_DOUBLE, .pb = {15}, .flags = FIELD_POINTER),
     F("z", FIELD_QUANTITY, .pb = {16}, .shape = SHAPE_MAP),
     F("e", FIELD_STRING, .pb = {17}, .shape = SHAPE_MAP, .flags = FIELD_LIST_OF_LIST),
+    F("v", FIELD_UNION, .pb = {18}, .type = &either, .flags = FIELD_POINTER),
+    F("w", FIELD_UNION, .pb = {19}, .type = &allowed, .flags = FIELD_POINTER),
 };
 static const struct type type = {
     .name = {"t.T", 3}, .fields = fields, .nfields = sizeof fields / sizeof *fields};
@@ -101,6 +115,12 @@ static void both_ways(void **state)
         {"{\"i\":0,\"e\":{\"k\":[\"v\",\"w\"],\"l\":[]}}",
          S0 I0 M0 IN T0 "8a010b0a016b12060a01760a0177"
                         "8a01050a016c1200"},
+        {"{\"i\":0,\"v\":{\"x\":\"a\"}}", S0 I0 M0 IN T0 "9201050a030a0161"},
+        {"{\"i\":0,\"v\":[{\"x\":\"a\"},{\"x\":\"b\"}]}",
+         S0 I0 M0 IN T0 "92010a12030a016112030a0162"},
+        {"{\"i\":0,\"w\":true}", S0 I0 M0 IN T0 "9a01020801"},
+        {"{\"i\":0,\"w\":false}", S0 I0 M0 IN T0 "9a01020800"},
+        {"{\"i\":0,\"w\":{\"x\":\"a\"}}", S0 I0 M0 IN T0 "9a0107080112030a0161"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         _cleanup_arena_ struct arena a = ARENA_INIT;
